@@ -1,0 +1,101 @@
+# TCPエコーサーバーで学ぶ並行サーバー入門
+#
+# make だけで、できることの一覧が出る。作ったものはすべて build/ に入る。
+# V=1 をつけると、コンパイルのコマンドをすべて見せる。
+# make test SANITIZE=thread のように SANITIZE を渡すと、検査つきで build/thread/ に作る。
+
+SHELL    := /bin/sh
+CXX      := $(if $(filter default,$(origin CXX)),g++,$(CXX))
+BUILD    := build$(if $(SANITIZE),/$(SANITIZE))
+CXXFLAGS ?= -O2 -g
+WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
+COMPILE  := $(CXX) -std=c++20 $(CXXFLAGS) $(WARNINGS) -pthread -I. \
+            $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all)
+Q        := $(if $(V),,@)
+JOBS     := $(shell getconf _NPROCESSORS_ONLN)
+
+CHAPTERS := $(sort $(patsubst chapters/%/server.cpp,%,$(wildcard chapters/*/server.cpp)))
+NUMBERS  := $(foreach c,$(CHAPTERS),$(firstword $(subst -, ,$c)))
+SOURCES  := $(wildcard common/*.cpp chapters/*/*.cpp tests/*.cpp)
+COMMON   := $(patsubst %.cpp,$(BUILD)/obj/%.o,$(wildcard common/*.cpp))
+HARNESS  := $(patsubst %.cpp,$(BUILD)/obj/%.o,tests/client.cpp tests/process.cpp)
+TESTS    := $(patsubst %.cpp,$(BUILD)/obj/%.o,$(filter-out tests/demo.cpp,$(wildcard tests/*.cpp)))
+SERVERS  := $(NUMBERS:%=$(BUILD)/chapter%)
+PROGRAMS := $(BUILD)/client $(SERVERS)
+
+.PHONY: help all clean demo test setup check-format tidy mutant client doctest
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+help: ## この一覧を出す
+	@echo 'make chapterNN            第NN章のサーバーを build/chapterNN に作る (NN: $(NUMBERS))'
+	@echo 'make diffNN               前の章から変わったところを見る'
+	@sed -n 's/^\([a-z_. -]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{printf "make %-20s %s\n", $$1, $$2}'
+
+all: $(PROGRAMS) ## クライアントと、すべての章のサーバーを作る
+
+client: $(BUILD)/client ## クライアントを build/client に作る
+	@echo '使い方: $< <port> [address]'
+
+$(NUMBERS:%=chapter%): chapter%: $(BUILD)/chapter%
+	@echo '動かし方: $< 7000      (止めるには Ctrl-C)'
+
+chapter%:
+	@echo 'make: 第$*章はありません。あるのは $(NUMBERS:%=chapter%) です' >&2; exit 2
+
+# 章の番号から、前の章と比べる。diff は違いがあると 1 で終わるので、2 以上だけを失敗とする。
+diff%:
+	@set -- $$(printf '%s\n' $(CHAPTERS) | grep -B1 '^$*-'); \
+	if [ $$# -ne 2 ]; then \
+		echo 'make: diff$* はありません。あるのは $(patsubst %,diff%,$(wordlist 2,99,$(NUMBERS))) です' >&2; exit 2; fi; \
+	color=$$(diff --color=auto /dev/null /dev/null 2>/dev/null && echo --color=auto); \
+	diff -u $$color --label chapters/$$1/server.cpp --label chapters/$$2/server.cpp \
+		chapters/$$1/server.cpp chapters/$$2/server.cpp || [ $$? -eq 1 ]
+
+clean: ## build/ を消す
+	rm -rf build compile_commands.json
+
+demo: $(SERVERS) $(BUILD)/demo ## 三つのクライアントがどう待たされるかを、章ごとに見る (--svg は DEMO_FLAGS で)
+	@$(BUILD)/demo $(DEMO_FLAGS) $(SERVERS)
+
+test: doctest ## すべてのテストを走らせる
+	@$(MAKE) -j$(JOBS) $(PROGRAMS) $(BUILD)/demo $(BUILD)/tests
+	@$(BUILD)/tests --build=$(BUILD) $(TEST_FLAGS)
+
+doctest:
+	@echo '#include <doctest/doctest.h>' | $(COMPILE) -E -x c++ - >/dev/null 2>&1 || \
+		{ echo 'make: テストに要る doctest がありません。make setup で入ります' >&2; exit 2; }
+
+setup: ## テストに要るものを入れる
+	@sh tests/setup.sh
+
+mutant: ## わざと壊したサーバーを作る (make mutant NAME=forgotten-close)
+	@sh tests/mutant.sh '$(NAME)' "$(COMPILE)"
+
+check-format: ## 書式を確かめる (clang-format)
+	clang-format --dry-run --Werror $(SOURCES) $(wildcard common/*.h tests/*.h)
+
+tidy: compile_commands.json ## 静的解析 (clang-tidy)
+	clang-tidy --quiet --warnings-as-errors='*' -p . $(SOURCES)
+
+compile_commands.json: Makefile $(SOURCES) ## エディターや clang-tidy のための、コンパイル方法の一覧を作る
+	@{ echo '['; separator=; for source in $(SOURCES); do \
+		printf '%s{"directory": "%s", "file": "%s", "command": "%s -c %s"}' \
+			"$$separator" '$(CURDIR)' "$$source" '$(COMPILE)' "$$source"; \
+		separator=', '; done; echo; echo ']'; } > $@
+
+# ここから先は、作り方。
+
+$(BUILD)/obj/%.o: %.cpp
+	@mkdir -p $(@D)
+	$(Q)$(COMPILE) -MMD -MP -c $< -o $@
+
+$(BUILD)/client: $(BUILD)/obj/chapters/00-client/client.o $(COMMON)
+$(BUILD)/demo: $(BUILD)/obj/tests/demo.o $(HARNESS) $(COMMON)
+$(BUILD)/tests: $(TESTS) $(COMMON)
+$(foreach c,$(CHAPTERS),$(eval $(BUILD)/chapter$(firstword $(subst -, ,$c)): $(BUILD)/obj/chapters/$c/server.o $(COMMON)))
+
+$(PROGRAMS) $(BUILD)/demo $(BUILD)/tests:
+	$(Q)$(COMPILE) $^ -o $@
+
+-include $(patsubst %.cpp,$(BUILD)/obj/%.d,$(SOURCES))

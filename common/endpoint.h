@@ -1,0 +1,38 @@
+// アドレスとポートの組。コマンドラインの文字列から作り、ログのための文字列に戻す。
+#pragma once
+
+#include "common/socket.h"
+
+#include <optional>
+#include <sys/socket.h>
+
+// bind(2) と connect(2) に渡す形の、IPv4 か IPv6 のアドレスとポート。
+struct Endpoint {
+    sockaddr_storage storage{};
+    socklen_t length = sizeof storage; // バイト数
+
+    sockaddr* address() noexcept { return reinterpret_cast<sockaddr*>(&storage); }
+    const sockaddr* address() const noexcept { return reinterpret_cast<const sockaddr*>(&storage); }
+};
+
+// ログのための文字列。std::string にしないのは、メモリが尽きたときにもログを書くため。
+struct EndpointText {
+    char text[64]; // 最長は "[" + 45 文字の IPv6 アドレス + "]:65535"
+};
+
+// 10 進数のポート (0 から 65535) とアドレスの文字列から Endpoint を作る。
+// それ以外の文字が一つでもあれば nullopt。名前は引かない (inet_pton(3))。
+std::optional<Endpoint> parse_endpoint(const char* port, const char* address);
+
+// <port> [address] という引数を読む。address を省くと 127.0.0.1。
+// -h と --help では使い方を標準出力に書いて 0 で終わる。
+// 誤りがあれば、その理由と使い方を標準エラー出力に書いて 2 で終わる。
+Endpoint endpoint_from_arguments(int argc, char* argv[]);
+
+// "127.0.0.1:7000" か "[::1]:7000" の形にする。どちらでもなければ "unknown"。
+EndpointText to_text(const Endpoint& endpoint) noexcept;
+
+// そのソケットの自分側と相手側のアドレス (getsockname(2), getpeername(2))。
+// 相手がもういなければ "unknown"。
+EndpointText local_address(const Socket& socket) noexcept;
+EndpointText peer_address(const Socket& socket) noexcept;

@@ -1,0 +1,37 @@
+// ソケット (ファイルディスクリプタ) の持ち主。
+#pragma once
+
+#include <unistd.h>
+#include <utility>
+
+// 一つのディスクリプタを一つの Socket だけが持つ。ムーブで持ち主が移り、
+// 最後の持ち主が消えるときに閉じられる。空の Socket は fd() が -1。
+class Socket {
+public:
+    Socket() = default;
+    explicit Socket(int fd) noexcept : fd_(fd) {}
+    Socket(Socket&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+    Socket& operator=(Socket&& other) noexcept {
+        if (this != &other) {
+            close();
+            fd_ = std::exchange(other.fd_, -1);
+        }
+        return *this;
+    }
+    ~Socket() { close(); }
+
+    // 借りるだけ。閉じるのは Socket の仕事なので、呼び出し側は close(2) しない。
+    int fd() const noexcept { return fd_; }
+
+    // 今ここで手放す。二度呼んでもよい。
+    // close(2) は EINTR でもやり直さない。Linux ではそのときディスクリプタはもう解放されていて、
+    // やり直すと、別のスレッドが受け取ったばかりの同じ番号を閉じかねない (man 2 close)。
+    void close() noexcept {
+        if (fd_ != -1) {
+            ::close(std::exchange(fd_, -1));
+        }
+    }
+
+private:
+    int fd_ = -1;
+};

@@ -1,0 +1,209 @@
+// common/ の単体テスト。Linux でなくても走る。
+
+#include "common/endpoint.h"
+#include "common/log.h"
+#include "common/socket.h"
+#include "common/tcp.h"
+
+#include <doctest/doctest.h>
+
+#include <cerrno>
+#include <csignal>
+#include <fcntl.h>
+#include <string>
+#include <system_error>
+#include <thread>
+
+namespace {
+
+bool is_open(int fd) {
+    return fcntl(fd, F_GETFD) != -1;
+}
+
+int new_descriptor() {
+    return dup(STDIN_FILENO);
+}
+
+// 始められなかった理由。始められたら空。
+template <typename Create> std::string reason(Create create) {
+    try {
+        create();
+    } catch (const std::system_error& error) {
+        return error.what();
+    }
+    return "";
+}
+
+} // namespace
+
+TEST_SUITE("unit") {
+    TEST_CASE("Socket: ディスクリプタの持ち主はいつも一つ") {
+        const int fd = new_descriptor();
+        {
+            Socket first{fd};
+            Socket second = std::move(first);
+            CHECK(first.fd() == -1); // NOLINT: 移したあとは空、と約束している
+            CHECK(second.fd() == fd);
+            CHECK(is_open(fd));
+        }
+        CHECK_FALSE(is_open(fd));
+    }
+
+    TEST_CASE("Socket: 代入は前のディスクリプタを閉じる") {
+        const int old_fd = new_descriptor();
+        const int new_fd = new_descriptor();
+        Socket socket{old_fd};
+        socket = Socket{new_fd};
+        CHECK_FALSE(is_open(old_fd));
+        CHECK(is_open(new_fd));
+    }
+
+    TEST_CASE("Socket: 二度閉じても、ほかのディスクリプタを閉じない") {
+        Socket socket{new_descriptor()};
+        const int fd = socket.fd();
+        socket.close();
+        const int reused = new_descriptor(); // 同じ番号が使い回される
+        REQUIRE(reused == fd);
+        socket.close();
+        CHECK(is_open(reused));
+        close(reused);
+    }
+
+    TEST_CASE("parse_endpoint と to_text は行って帰る") {
+        struct Row {
+            const char* port;
+            const char* address;
+            const char* text;
+        };
+        const Row rows[] = {
+            {"7000", "127.0.0.1", "127.0.0.1:7000"},
+            {"0", "0.0.0.0", "0.0.0.0:0"},
+            {"65535", "::1", "[::1]:65535"},
+            {"80", "::", "[::]:80"},
+            {"00080", "::ffff:127.0.0.1", "[::ffff:127.0.0.1]:80"},
+            {"65535", "1111:2222:3333:4444:5555:6666:7777:8888",
+             "[1111:2222:3333:4444:5555:6666:7777:8888]:65535"},
+        };
+        for (const Row& row : rows) {
+            CAPTURE(row.text);
+            const auto endpoint = parse_endpoint(row.port, row.address);
+            REQUIRE(endpoint);
+            CHECK(std::string(to_text(*endpoint).text) == row.text);
+        }
+    }
+
+    TEST_CASE("parse_endpoint は、少しでもおかしな引数を認めない") {
+        const char* const ports[] = {"",
+                                     "abc",
+                                     "80abc",
+                                     "-1",
+                                     "65536",
+                                     " 80",
+                                     "80 ",
+                                     "+80",
+                                     "0x50",
+                                     "8 0",
+                                     "12345678901234567890"};
+        for (const char* const port : ports) {
+            CAPTURE(port);
+            CHECK_FALSE(parse_endpoint(port, "127.0.0.1"));
+        }
+        const char* const addresses[] = {"",         "localhost", "127.0.0", "127.1",  "256.0.0.1",
+                                         "1.2.3.4 ", "[::1]",     "::1:::",  "0x7f.1", "::1%lo"};
+        for (const char* const address : addresses) {
+            CAPTURE(address);
+            CHECK_FALSE(parse_endpoint("80", address));
+        }
+    }
+
+    TEST_CASE("始められないときは、呼び出しとアドレスと理由が分かる") {
+        const Socket taken = create_tcp_server_socket(*parse_endpoint("0", "127.0.0.1"));
+        const std::string address = local_address(taken).text;
+        const std::string port = address.substr(address.find(':') + 1);
+        const auto endpoint = parse_endpoint(port.c_str(), "127.0.0.1");
+        CHECK(reason([&] { create_tcp_server_socket(*endpoint); }) ==
+              "bind " + address + ": " + std::generic_category().message(EADDRINUSE));
+    }
+
+    TEST_CASE("つなぐ先に待ち受けがなければ、そう分かる") {
+        Socket gone = create_tcp_server_socket(*parse_endpoint("0", "127.0.0.1"));
+        const std::string address = local_address(gone).text;
+        const std::string port = address.substr(address.find(':') + 1);
+        gone.close();
+        const auto endpoint = parse_endpoint(port.c_str(), "127.0.0.1");
+        CHECK(reason([&] { create_tcp_client_socket(*endpoint); }) ==
+              "connect " + address + ": " + std::generic_category().message(ECONNREFUSED));
+    }
+
+    TEST_CASE("accept_tcp_connection と handle_tcp_client: 書き終えるまでをそのまま返す") {
+        std::signal(SIGPIPE, SIG_IGN);
+        const Socket server = create_tcp_server_socket(*parse_endpoint("0", "127.0.0.1"));
+        const std::string address = local_address(server).text;
+        const std::string port = address.substr(address.find(':') + 1);
+        const Socket client = create_tcp_client_socket(*parse_endpoint(port.c_str(), "127.0.0.1"));
+        {
+            const Socket accepted = accept_tcp_connection(server);
+            CHECK(std::string(peer_address(accepted).text) == local_address(client).text);
+            REQUIRE(send_all(client, "hello", 5));
+            shutdown(client.fd(), SHUT_WR);
+            handle_tcp_client(accepted);
+        }
+        char buffer[16];
+        CHECK(recv(client.fd(), buffer, sizeof buffer, MSG_WAITALL) == 5);
+        CHECK(std::string(buffer, 5) == "hello");
+        CHECK(recv(client.fd(), buffer, sizeof buffer, 0) == 0);
+    }
+
+    TEST_CASE("send_all: 一部ずつしか受け取られなくても、すべてを送る") {
+        int ends[2] = {-1, -1};
+        REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+        const Socket writer{ends[0]};
+        const Socket reader{ends[1]};
+        const int small = 1;
+        setsockopt(writer.fd(), SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
+        const std::string sent(1'000'000, 'x');
+        std::string received;
+        std::thread reading([&] {
+            char buffer[4096];
+            while (received.size() < sent.size()) {
+                const ssize_t n = recv(reader.fd(), buffer, sizeof buffer, 0);
+                if (n <= 0) {
+                    return;
+                }
+                received.append(buffer, static_cast<size_t>(n));
+            }
+        });
+        CHECK(send_all(writer, sent.data(), sent.size()));
+        reading.join();
+        CHECK(received == sent);
+    }
+
+    TEST_CASE("send_all: 相手が去っていれば false を返し、プロセスは無事") {
+        std::signal(SIGPIPE, SIG_IGN);
+        int ends[2] = {-1, -1};
+        REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+        const Socket writer{ends[0]};
+        close(ends[1]);
+        CHECK_FALSE(send_all(writer, "hello", 5));
+        CHECK(errno == EPIPE);
+    }
+
+    TEST_CASE("log_line: 一行は一度の write で、長すぎる行は切られる") {
+        int ends[2] = {-1, -1};
+        REQUIRE(pipe(ends) == 0);
+        const int saved = dup(STDOUT_FILENO);
+        dup2(ends[1], STDOUT_FILENO);
+        log_line("%s", std::string(1000, 'x').c_str());
+        print_line("%d", 42);
+        dup2(saved, STDOUT_FILENO);
+        close(saved);
+        char buffer[2000];
+        const ssize_t n = read(ends[0], buffer, sizeof buffer);
+        close(ends[0]);
+        close(ends[1]);
+        const std::string text(buffer, n > 0 ? static_cast<size_t>(n) : 0);
+        CHECK(text.starts_with("[pid " + std::to_string(getpid()) + " tid "));
+        CHECK(text.find('\n') == 255);
+        CHECK(text.substr(256) == "42\n");
+    }
+}
