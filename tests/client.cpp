@@ -1,0 +1,181 @@
+#include "tests/client.h"
+
+#include "common/tcp.h"
+#include "tests/process.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <poll.h>
+#include <stdexcept>
+#include <sys/socket.h>
+#include <vector>
+
+namespace {
+
+constexpr int deadline_ms = std::chrono::milliseconds(deadline).count();
+
+// 起きた出来事を返す。milliseconds の間に何も起きなければ 0。
+short wait_for(int fd, short events, int milliseconds) {
+    pollfd event = {fd, events, 0};
+    while (poll(&event, 1, milliseconds) == -1 && errno == EINTR) {
+    }
+    return event.revents;
+}
+
+[[noreturn]] void fail(const char* call, int error) {
+    throw std::runtime_error(std::string(call) + ": " + std::strerror(error));
+}
+
+// 一部でも送れれば、その長さ。いま送れなければ 0。
+std::size_t send_some(int fd, const char* data, std::size_t size) {
+    const ssize_t n = send(fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (n == -1 && errno != EAGAIN && errno != EINTR) {
+        fail("send", errno);
+    }
+    return n == -1 ? 0 : static_cast<std::size_t>(n);
+}
+
+// 届いていれば受け取る。size に 0 を入れて戻れば、相手が閉じた。
+bool receive_some(int fd, char* data, std::size_t& size) {
+    const ssize_t n = recv(fd, data, size, MSG_DONTWAIT);
+    if (n == -1 && errno != EAGAIN && errno != EINTR) {
+        fail("recv", errno);
+    }
+    size = n == -1 ? 0 : static_cast<std::size_t>(n);
+    return n != -1;
+}
+
+// 乱数列は位置だけで決まる (splitmix64) ので、どこで区切って作っても同じになる。
+std::uint64_t mix(std::uint64_t x) {
+    x += 0x9e3779b97f4a7c15U;
+    x = (x ^ (x >> 30U)) * 0xbf58476d1ce4e5b9U;
+    x = (x ^ (x >> 27U)) * 0x94d049bb133111ebU;
+    return x ^ (x >> 31U);
+}
+
+void random_bytes(std::uint64_t seed, std::size_t position, char* data, std::size_t size) {
+    for (std::size_t i = 0; i < size; ++i, ++position) {
+        data[i] = static_cast<char>(mix(seed + position / 8) >> (position % 8 * 8));
+    }
+}
+
+constexpr std::size_t largest_chunk = 256UL * 1024;
+
+} // namespace
+
+Client::Client(const Endpoint& server) : socket_(create_tcp_client_socket(server)) {}
+
+void Client::send(std::string_view bytes) const {
+    while (!bytes.empty()) {
+        if (wait_for(fd(), POLLOUT, deadline_ms) == 0) {
+            fail("send", ETIMEDOUT);
+        }
+        bytes.remove_prefix(send_some(fd(), bytes.data(), bytes.size()));
+    }
+}
+
+std::string Client::receive(std::size_t size) const {
+    std::string bytes;
+    std::vector<char> buffer(std::min(size, largest_chunk));
+    while (bytes.size() < size) {
+        if (wait_for(fd(), POLLIN, deadline_ms) == 0) {
+            fail("recv", ETIMEDOUT);
+        }
+        std::size_t n = std::min(buffer.size(), size - bytes.size());
+        if (receive_some(fd(), buffer.data(), n) && n == 0) {
+            break;
+        }
+        bytes.append(buffer.data(), n);
+    }
+    return bytes;
+}
+
+std::string Client::receive_until_closed() const {
+    return receive(SIZE_MAX);
+}
+
+std::string Client::echo(std::string_view bytes) const {
+    send(bytes);
+    return receive(bytes.size());
+}
+
+bool Client::has_something_to_read() const {
+    return wait_for(fd(), POLLIN, 0) != 0;
+}
+
+void Client::finish_writing() const {
+    shutdown(fd(), SHUT_WR);
+}
+
+void Client::reset() {
+    const linger discard = {1, 0}; // close が FIN でなく RST を送るようになる
+    setsockopt(fd(), SOL_SOCKET, SO_LINGER, &discard, sizeof discard);
+    close();
+}
+
+bool Client::echo_random_stream(std::uint64_t seed, std::size_t total, std::size_t chunk) const {
+    std::vector<char> outgoing(std::min(chunk, largest_chunk));
+    std::vector<char> incoming(outgoing.size());
+    std::vector<char> expected(outgoing.size());
+    const auto random_size = [&](std::size_t position) {
+        return 1 + mix(seed ^ (position + 1)) % outgoing.size();
+    };
+    if (total == 0) {
+        finish_writing();
+    }
+    std::size_t sent = 0;
+    std::size_t begin = 0;
+    std::size_t end = 0; // outgoing の [begin, end) がまだ送れていない
+    for (std::size_t received = 0;;) {
+        if (begin == end && sent < total) {
+            begin = 0;
+            end = std::min(random_size(sent), total - sent);
+            random_bytes(seed, sent, outgoing.data(), end);
+        }
+        const short events = wait_for(
+            fd(), static_cast<short>(begin < end ? POLLIN | POLLOUT : POLLIN), deadline_ms);
+        if (events == 0) {
+            fail("echo", ETIMEDOUT);
+        }
+        if ((events & POLLOUT) != 0 && begin < end) {
+            const std::size_t n = send_some(fd(), outgoing.data() + begin, end - begin);
+            begin += n;
+            sent += n;
+            if (sent == total) {
+                finish_writing();
+            }
+        }
+        if ((events & ~POLLOUT) != 0) {
+            std::size_t n = random_size(received);
+            if (receive_some(fd(), incoming.data(), n)) {
+                if (n == 0) {
+                    return received == total;
+                }
+                random_bytes(seed, received, expected.data(), n);
+                received += n;
+                if (received > total || std::memcmp(incoming.data(), expected.data(), n) != 0) {
+                    return false;
+                }
+            }
+        }
+    }
+}
+
+std::size_t Client::send_until_full(std::uint64_t seed, std::size_t limit, int quiet) const {
+    std::vector<char> outgoing(largest_chunk);
+    std::size_t sent = 0;
+    while (sent < limit && wait_for(fd(), POLLOUT, quiet) != 0) {
+        const std::size_t size = std::min(outgoing.size(), limit - sent);
+        random_bytes(seed, sent, outgoing.data(), size);
+        sent += send_some(fd(), outgoing.data(), size);
+    }
+    return sent;
+}
+
+bool Client::receive_random_stream(std::uint64_t seed, std::size_t total) const {
+    const std::string bytes = receive(total);
+    std::string expected(total, '\0');
+    random_bytes(seed, 0, expected.data(), total);
+    return bytes == expected;
+}

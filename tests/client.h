@@ -1,0 +1,42 @@
+// 外から見るための道具: サーバーと話すクライアント。
+#pragma once
+
+#include "common/endpoint.h"
+#include "common/socket.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+
+// どの待ちにも deadline (tests/process.h) があり、過ぎると std::runtime_error を投げる。
+class Client {
+public:
+    explicit Client(const Endpoint& server);
+
+    void send(std::string_view bytes) const;
+    // ちょうど size バイトを受け取る。その前に閉じられれば、そこまでを返す。
+    std::string receive(std::size_t size) const;
+    std::string receive_until_closed() const;
+    std::string echo(std::string_view bytes) const; // 送り、同じ長さを受け取る
+    bool has_something_to_read() const; // 待たずに調べる。閉じられたときも true
+    void finish_writing() const;        // FIN を送る (half-close)
+    void close() { socket_.close(); }
+    void reset(); // RST を送って閉じる
+
+    // seed から作った total バイトの乱数列を、送りながら受け取って比べる。一度に送る長さと
+    // 受け取る長さは、1 から chunk までの乱数。送り終えたら書く向きを閉じる。
+    // 同じ列がちょうどの長さで返り、サーバーが閉じれば true。
+    bool echo_random_stream(std::uint64_t seed, std::size_t total, std::size_t chunk) const;
+    // 同じ乱数列を、受け取らずに送りつづける。limit バイト送るか、quiet ミリ秒の間まったく
+    // 送れなくなったら、送れたバイト数を返す。
+    std::size_t send_until_full(std::uint64_t seed, std::size_t limit, int quiet) const;
+    // 同じ乱数列を total バイト受け取って比べる。
+    bool receive_random_stream(std::uint64_t seed, std::size_t total) const;
+
+    int fd() const { return socket_.fd(); }
+
+private:
+    Socket socket_;
+};

@@ -1,0 +1,221 @@
+#include "tests/process.h"
+
+#include <algorithm>
+#include <csignal>
+#include <cstdlib>
+#include <dirent.h>
+#include <fcntl.h>
+#include <fstream>
+#include <grp.h>
+#include <sstream>
+#include <stdexcept>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <thread>
+
+namespace {
+
+constexpr uid_t nobody = 65534;
+
+// 名前のない一時ファイル。パイプと違い、だれも読まなくても書き手が止まらない。
+Socket temporary_file() {
+    char path[] = "/tmp/echo-test-XXXXXX";
+    Socket file{mkstemp(path)};
+    unlink(path);
+    fcntl(file.fd(), F_SETFL, fcntl(file.fd(), F_GETFL) | O_APPEND);
+    return file;
+}
+
+std::string contents(const Socket& file) {
+    std::string text;
+    char buffer[65536];
+    for (off_t offset = 0;;) {
+        const ssize_t n = pread(file.fd(), buffer, sizeof buffer, offset);
+        if (n <= 0) {
+            return text;
+        }
+        text.append(buffer, static_cast<size_t>(n));
+        offset += n;
+    }
+}
+
+std::vector<std::string> entries(const std::string& directory) {
+    std::vector<std::string> names;
+    if (DIR* const dir = opendir(directory.c_str())) {
+        while (const dirent* const entry = readdir(dir)) {
+            if (entry->d_name[0] != '.') {
+                names.emplace_back(entry->d_name);
+            }
+        }
+        closedir(dir);
+    }
+    return names;
+}
+
+std::vector<std::string> with_address(std::vector<std::string> command,
+                                      const std::string& address) {
+    command.emplace_back("0");
+    if (!address.empty()) {
+        command.push_back(address);
+    }
+    return command;
+}
+
+} // namespace
+
+bool eventually(const std::function<bool()>& condition) {
+    const auto limit = std::chrono::steady_clock::now() + deadline;
+    while (!condition()) {
+        if (std::chrono::steady_clock::now() > limit) {
+            return false;
+        }
+        std::this_thread::sleep_for(std::chrono::milliseconds{2});
+    }
+    return true;
+}
+
+Process::Process(const std::vector<std::string>& command) : Process(command, Options{}) {}
+
+Process::Process(const std::vector<std::string>& command, const Options& options)
+    : output_(temporary_file()), errors_(temporary_file()) {
+    const Socket input{
+        open(options.input.empty() ? "/dev/null" : options.input.c_str(), O_RDONLY | O_CLOEXEC)};
+    // 利用者を変えたあとでは読めないフォルダーにあっても、開いておけば実行できる。
+    const Socket program{open(command[0].c_str(), O_RDONLY | O_CLOEXEC)};
+    if (input.fd() == -1 || program.fd() == -1) {
+        throw std::runtime_error("cannot open " + command[0] + " or its input " + options.input);
+    }
+    int ends[2] = {-1, -1};
+    if (options.output_to_pipe && pipe2(ends, O_CLOEXEC) == -1) {
+        throw std::runtime_error("pipe failed");
+    }
+    pipe_ = Socket{ends[0]};
+    const Socket write_end{ends[1]};
+
+    std::vector<char*> arguments;
+    arguments.reserve(command.size() + 1);
+    for (const std::string& word : command) {
+        arguments.push_back(const_cast<char*>(word.c_str()));
+    }
+    arguments.push_back(nullptr);
+
+    const pid_t parent = getpid();
+    pid_ = fork();
+    if (pid_ == 0) {
+        setpgid(0, 0);
+        prctl(PR_SET_PDEATHSIG, SIGKILL); // 見張り役が殺されたら、いっしょに終わる
+        if (getppid() != parent) {
+            _exit(126);
+        }
+        dup2(input.fd(), STDIN_FILENO);
+        dup2(write_end.fd() == -1 ? output_.fd() : write_end.fd(), STDOUT_FILENO);
+        dup2(errors_.fd(), STDERR_FILENO);
+        if (options.as_nobody && geteuid() == 0) {
+            if (setgroups(0, nullptr) == -1 || setgid(nobody) == -1 || setuid(nobody) == -1) {
+                _exit(126);
+            }
+        }
+        fexecve(program.fd(), arguments.data(), environ);
+        _exit(127);
+    }
+    if (pid_ == -1) {
+        throw std::runtime_error("fork failed");
+    }
+    setpgid(pid_, pid_); // 子プロセスが先でも自分が先でも、グループはできている
+}
+
+Process::~Process() {
+    // グループには、サーバーの作った子プロセスもいる。回収する前なので番号は使い回されない。
+    kill(-pid_, SIGKILL);
+    wait();
+}
+
+std::string Process::output() const {
+    return contents(output_);
+}
+std::string Process::errors() const {
+    return contents(errors_);
+}
+
+void Process::signal(int number) const {
+    kill(pid_, number);
+}
+
+bool Process::running() {
+    if (!reaped_) {
+        int status = 0;
+        if (waitpid(pid_, &status, WNOHANG) == pid_) {
+            reaped_ = true;
+            status_ = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+        }
+    }
+    return !reaped_;
+}
+
+int Process::wait() {
+    return eventually([this] { return !running(); }) ? status_ : -1;
+}
+
+Endpoint endpoint_from_text(const std::string& text) {
+    const auto colon = text.rfind(':');
+    std::string host = text.substr(0, colon);
+    if (host.starts_with('[')) {
+        host = host.substr(1, host.size() - 2);
+    }
+    const auto endpoint = parse_endpoint(text.substr(colon + 1).c_str(), host.c_str());
+    if (!endpoint) {
+        throw std::runtime_error("not an endpoint: " + text);
+    }
+    return *endpoint;
+}
+
+Server::Server(std::vector<std::string> command, const std::string& address)
+    : Server(std::move(command), address, Options{}) {}
+
+Server::Server(std::vector<std::string> command, const std::string& address, const Options& options)
+    : Process(with_address(std::move(command), address), options), endpoint(find_endpoint()) {}
+
+Endpoint Server::find_endpoint() const {
+    std::string first;
+    eventually([&] {
+        first = output();
+        return first.find('\n') != std::string::npos || !errors().empty();
+    });
+    const std::string expected = "listening on ";
+    if (!first.starts_with(expected)) {
+        throw std::runtime_error("the server did not start: " + first + errors());
+    }
+    return endpoint_from_text(first.substr(expected.size(), first.find('\n') - expected.size()));
+}
+
+Usage usage_of(pid_t pid) {
+    const std::string proc = "/proc/" + std::to_string(pid);
+    Usage usage;
+    usage.descriptors = static_cast<int>(entries(proc + "/fd").size());
+    usage.threads = static_cast<int>(entries(proc + "/task").size());
+    long total = 0;
+    std::ifstream(proc + "/statm") >> total >> usage.resident_kib;
+    usage.resident_kib *= sysconf(_SC_PAGESIZE) / 1024;
+    return usage;
+}
+
+std::vector<pid_t> children_of(pid_t pid, char state) {
+    std::vector<pid_t> children;
+    for (const std::string& name : entries("/proc")) {
+        std::ifstream file("/proc/" + name + "/stat");
+        std::string line;
+        if (!std::getline(file, line)) {
+            continue;
+        }
+        // "4021 (chapter02) S 4020 ...": 名前には空白や括弧もありうるので、最後の括弧から読む。
+        std::istringstream rest(line.substr(line.rfind(')') + 1));
+        char its_state = 0;
+        pid_t its_parent = 0;
+        rest >> its_state >> its_parent;
+        if (its_parent == pid && (state == 0 || its_state == state)) {
+            children.push_back(std::stoi(name));
+        }
+    }
+    return children;
+}

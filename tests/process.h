@@ -1,0 +1,75 @@
+// 外から見るための道具: プログラムを一つ起こし、出力を読み、/proc からようすを知る。
+#pragma once
+
+#include "common/endpoint.h"
+
+#include <chrono>
+#include <functional>
+#include <string>
+#include <sys/types.h>
+#include <vector>
+
+// 待つのは時間ではなく出来事。これは、出来事が起きなかったと決めるまでの時間。
+constexpr std::chrono::seconds deadline{30};
+
+// condition が成り立つまで待つ。deadline までに成り立たなければ false。
+bool eventually(const std::function<bool()>& condition);
+
+// 一つのプログラムと、そこから生まれたプロセスすべての持ち主。消えるときにすべてを終わらせる。
+class Process {
+public:
+    struct Options {
+        std::string input = ""; // 標準入力に渡すファイル。空なら /dev/null
+        bool as_nobody = false; // root のときだけ、特権のない利用者になってから始める
+        bool output_to_pipe =
+            false; // 標準出力をファイルでなくパイプにする (読み手は output_pipe())
+    };
+
+    // command[0] を起こす。見つからなければ std::runtime_error を投げる。
+    explicit Process(const std::vector<std::string>& command);
+    Process(const std::vector<std::string>& command, const Options& options);
+    Process(const Process&) = delete;
+    Process& operator=(const Process&) = delete;
+    ~Process();
+
+    pid_t pid() const { return pid_; }
+    std::string output() const; // 標準出力に書かれたもの、これまでのすべて
+    std::string errors() const; // 標準エラー出力に書かれたもの、これまでのすべて
+    Socket& output_pipe() { return pipe_; }
+
+    void signal(int number) const; // このプロセスだけに送る
+    bool running();
+    // 終わるのを待ち、終了ステータスを返す。シグナルで終わったときは 128 + シグナルの番号、
+    // deadline までに終わらなければ -1。
+    int wait();
+
+private:
+    pid_t pid_ = -1;
+    int status_ = -1; // 終わったあとは終了ステータス
+    bool reaped_ = false;
+    Socket output_;
+    Socket errors_;
+    Socket pipe_;
+};
+
+// 起動の行 "listening on ..." からアドレスを読みとった、動いているサーバー。
+struct Server : Process {
+    // command の最後に、ポート 0 と、空でなければ address を足して起こす。
+    explicit Server(std::vector<std::string> command, const std::string& address = "");
+    Server(std::vector<std::string> command, const std::string& address, const Options& options);
+    Endpoint endpoint;
+    Endpoint find_endpoint() const;
+};
+
+// "127.0.0.1:7000" か "[::1]:7000" を Endpoint にする。
+Endpoint endpoint_from_text(const std::string& text);
+
+// /proc から読む、プロセスのようす (Linux)。
+struct Usage {
+    int descriptors = 0;
+    int threads = 0;
+    long resident_kib = 0;
+};
+Usage usage_of(pid_t pid);
+// pid の子プロセスのうち、state ('Z' ならゾンビ、0 ならすべて) にあるものの番号。
+std::vector<pid_t> children_of(pid_t pid, char state = 0);
