@@ -1,0 +1,31 @@
+// 第1章 反復サーバー (iterative server): 一度に一つのクライアントだけを相手にする。
+
+#include "common/endpoint.h"
+#include "common/log.h"
+#include "common/socket.h"
+#include "common/tcp.h"
+
+#include <csignal>
+#include <system_error>
+
+int main(int argc, char* argv[]) {
+    const Endpoint endpoint = endpoint_from_arguments(argc, argv);
+
+    // 去ったクライアントへの送信で、サーバーごと終わらせられないようにする。
+    std::signal(SIGPIPE, SIG_IGN);
+
+    Socket server;
+    try {
+        server = create_tcp_server_socket(endpoint);
+    } catch (const std::system_error& error) {
+        die_with_error(error);
+    }
+    print_line("listening on %s", local_address(server).text);
+
+    for (;;) {
+        Socket client = accept_tcp_connection(server);
+
+        handle_tcp_client(client);
+        client.close();
+    }
+}
