@@ -43,6 +43,7 @@ REGISTER_LISTENER("totals", 1, Totals);
 const std::vector<Model>& models() {
     static const std::vector<Model> all = {
         {"chapter01", build + "/chapter01", false, false, false},
+        {"chapter02", build + "/chapter02", true, true, false},
     };
     return all;
 }

@@ -1,0 +1,64 @@
+// 第2章 クライアントごとにプロセス: 親プロセスは受け付けるだけ、相手をするのは子プロセス。
+
+#include "common/endpoint.h"
+#include "common/log.h"
+#include "common/socket.h"
+#include "common/tcp.h"
+
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <sys/wait.h>
+#include <system_error>
+#include <unistd.h>
+
+// SIGCHLD のハンドラー: 終わった子プロセスを、残らず回収する。
+// 同時に終わった子プロセスのシグナルは一つにまとまるので、一度では足りない。
+void reap_children(int) {
+    const int saved_errno = errno; // 割り込まれた側が見ているかもしれない
+    pid_t pid = 0;
+    do {
+        pid = waitpid(-1, nullptr, WNOHANG);
+    } while (pid > 0 || (pid == -1 && errno == EINTR));
+    errno = saved_errno;
+}
+
+int main(int argc, char* argv[]) {
+    const Endpoint endpoint = endpoint_from_arguments(argc, argv);
+
+    // 去ったクライアントへの送信で、サーバーごと終わらせられないようにする。
+    std::signal(SIGPIPE, SIG_IGN);
+
+    struct sigaction action {};
+    action.sa_handler = reap_children;
+    sigemptyset(&action.sa_mask);
+    action.sa_flags = SA_RESTART | SA_NOCLDSTOP;
+    sigaction(SIGCHLD, &action, nullptr);
+
+    Socket server;
+    try {
+        server = create_tcp_server_socket(endpoint);
+    } catch (const std::system_error& error) {
+        die_with_error(error);
+    }
+    print_line("listening on %s", local_address(server).text);
+
+    for (;;) {
+        Socket client = accept_tcp_connection(server);
+
+        const pid_t pid = fork();
+        if (pid == -1) {
+            // 子プロセスを作れなかった: このクライアントだけをあきらめる
+            log_line("fork() failed: %s", std::strerror(errno));
+        } else if (pid == 0) {
+            // 子プロセス: このクライアントだけの相手をして終わる
+            server.close(); // 待ち受けは親プロセスの仕事
+            handle_tcp_client(client);
+            _exit(0); // exit と違い、親プロセスから写ったバッファを書き出さない
+        } else {
+            // 親プロセス: すぐに次のクライアントを待ちに戻る
+            log_line("forked child %d", pid);
+        }
+        client.close(); // 相手をするのは子プロセス。親プロセスの写しは要らない
+    }
+}
