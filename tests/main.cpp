@@ -44,6 +44,7 @@ const std::vector<Model>& models() {
     static const std::vector<Model> all = {
         {"chapter01", build + "/chapter01", false, false, false},
         {"chapter02", build + "/chapter02", true, true, false},
+        {"chapter03", build + "/chapter03", true, false, true},
     };
     return all;
 }

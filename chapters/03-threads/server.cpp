@@ -1,0 +1,56 @@
+// 第3章 クライアントごとにスレッド: 一つのプロセスの中で、スレッドがクライアントの相手をする。
+
+#include "common/endpoint.h"
+#include "common/log.h"
+#include "common/socket.h"
+#include "common/tcp.h"
+
+#include <csignal>
+#include <exception>
+#include <mutex>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+// すべてのスレッドが同じ変数を見る。読み書きは、必ず clients_mutex を持って行う。
+std::mutex clients_mutex;
+int clients = 0; // 今、相手をしているクライアントの数
+
+void count_clients(int change) {
+    const std::lock_guard lock(clients_mutex);
+    clients += change;
+    log_line("serving %d clients", clients);
+}
+
+// 一つのスレッドの一生。client はこのスレッドのもので、戻るときに閉じられる。
+void serve(Socket client) noexcept {
+    count_clients(+1);
+    handle_tcp_client(client);
+    count_clients(-1);
+}
+
+int main(int argc, char* argv[]) {
+    const Endpoint endpoint = endpoint_from_arguments(argc, argv);
+
+    // 去ったクライアントへの送信で、サーバーごと終わらせられないようにする。
+    std::signal(SIGPIPE, SIG_IGN);
+
+    Socket server;
+    try {
+        server = create_tcp_server_socket(endpoint);
+    } catch (const std::system_error& error) {
+        die_with_error(error);
+    }
+    print_line("listening on %s", local_address(server).text);
+
+    for (;;) {
+        Socket client = accept_tcp_connection(server);
+
+        try {
+            std::thread(serve, std::move(client)).detach();
+        } catch (const std::exception& error) {
+            // スレッドを作れなかった: このクライアントだけをあきらめる
+            log_line("thread creation failed: %s", error.what());
+        }
+    }
+}
