@@ -19,8 +19,9 @@ NUMBERS  := $(foreach c,$(CHAPTERS),$(firstword $(subst -, ,$c)))
 SOURCES  := $(wildcard common/*.cpp chapters/*/*.cpp tests/*.cpp)
 COMMON   := $(patsubst %.cpp,$(BUILD)/obj/%.o,$(wildcard common/*.cpp))
 HARNESS  := $(patsubst %.cpp,$(BUILD)/obj/%.o,tests/client.cpp tests/process.cpp)
-TESTS    := $(patsubst %.cpp,$(BUILD)/obj/%.o,$(filter-out tests/demo.cpp,$(wildcard tests/*.cpp)))
+TESTS    := $(patsubst %.cpp,$(BUILD)/obj/%.o,tests/main.cpp $(wildcard tests/*_test.cpp)) $(HARNESS)
 SERVERS  := $(NUMBERS:%=$(BUILD)/chapter%)
+MUTANTS  := $(patsubst tests/mutants/%.patch,build/mutant/%,$(wildcard tests/mutants/*.patch))
 PROGRAMS := $(BUILD)/client $(SERVERS)
 
 .PHONY: help all clean demo test setup check-format tidy mutant client doctest
@@ -59,8 +60,8 @@ demo: $(SERVERS) $(BUILD)/demo ## 三つのクライアントがどう待たさ�
 	@$(BUILD)/demo $(DEMO_FLAGS) $(SERVERS)
 
 test: doctest ## すべてのテストを走らせる
-	@$(MAKE) -j$(JOBS) $(PROGRAMS) $(BUILD)/demo $(BUILD)/tests
-	@$(BUILD)/tests --build=$(BUILD) $(TEST_FLAGS)
+	@$(MAKE) -j$(JOBS) $(PROGRAMS) $(BUILD)/tests $(if $(SANITIZE),,$(BUILD)/demo $(MUTANTS))
+	@$(BUILD)/tests --build=$(BUILD) $(if $(SANITIZE),-tse=mutant) $(TEST_FLAGS)
 
 doctest:
 	@echo '#include <doctest/doctest.h>' | $(COMPILE) -E -x c++ - >/dev/null 2>&1 || \
@@ -69,8 +70,8 @@ doctest:
 setup: ## テストに要るものを入れる
 	@sh tests/setup.sh
 
-mutant: ## わざと壊したサーバーを作る (make mutant NAME=forgotten-close)
-	@sh tests/mutant.sh '$(NAME)' "$(COMPILE)"
+mutant: build/mutant/$(or $(NAME),?) ## わざと壊したサーバーを作る (make mutant NAME=forgotten-close)
+	@echo '動かし方: $< 7000      (止めるには Ctrl-C)'
 
 check-format: ## 書式を確かめる (clang-format)
 	clang-format --dry-run --Werror $(SOURCES) $(wildcard common/*.h tests/*.h)
@@ -97,5 +98,12 @@ $(foreach c,$(CHAPTERS),$(eval $(BUILD)/chapter$(firstword $(subst -, ,$c)): $(B
 
 $(PROGRAMS) $(BUILD)/demo $(BUILD)/tests:
 	$(Q)$(COMPILE) $^ -o $@
+
+build/mutant/%: tests/mutants/%.patch tests/mutant.sh $(wildcard chapters/*/server.cpp common/*)
+	$(Q)sh tests/mutant.sh $* '$(COMPILE)'
+
+build/mutant/%:
+	@echo 'make: 変異 "$*" はありません。あるのは次のとおりです' >&2
+	@printf '  make mutant NAME=%s\n' $(notdir $(MUTANTS)) >&2; exit 2
 
 -include $(patsubst %.cpp,$(BUILD)/obj/%.d,$(SOURCES))

@@ -91,10 +91,10 @@ Socket accept_tcp_connection(const Socket& server) noexcept {
         }
         const int error = errno;
         log_line("accept() failed: %s", std::strerror(error));
-        if (std::ranges::find(errors_of_one_connection, error) ==
-            std::end(errors_of_one_connection)) {
-            std::this_thread::sleep_for(
-                pause_when_exhausted); // EMFILE, ENFILE, ENOBUFS, ENOMEM ...
+        const bool only_this_connection = std::ranges::find(errors_of_one_connection, error) !=
+                                          std::end(errors_of_one_connection);
+        if (!only_this_connection) { // EMFILE, ENFILE, ENOBUFS, ENOMEM など
+            std::this_thread::sleep_for(pause_when_exhausted);
         }
     }
 }

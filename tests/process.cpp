@@ -53,6 +53,22 @@ std::vector<std::string> entries(const std::string& directory) {
     return names;
 }
 
+// /proc/PID/stat のはじめのほう: "4021 (chapter02) S 4020 ..."。
+struct Stat {
+    char state = 0;
+    pid_t parent = 0;
+};
+Stat read_stat(const std::string& pid) {
+    std::ifstream file("/proc/" + pid + "/stat");
+    std::string line;
+    std::getline(file, line);
+    // 名前には空白や括弧もありうるので、最後の括弧から読む。
+    std::istringstream rest(line.substr(line.rfind(')') + 1));
+    Stat stat;
+    rest >> stat.state >> stat.parent;
+    return stat;
+}
+
 std::vector<std::string> with_address(std::vector<std::string> command,
                                       const std::string& address) {
     command.emplace_back("0");
@@ -84,7 +100,8 @@ Process::Process(const std::vector<std::string>& command, const Options& options
     // 利用者を変えたあとでは読めないフォルダーにあっても、開いておけば実行できる。
     const Socket program{open(command[0].c_str(), O_RDONLY | O_CLOEXEC)};
     if (input.fd() == -1 || program.fd() == -1) {
-        throw std::runtime_error("cannot open " + command[0] + " or its input " + options.input);
+        throw std::runtime_error("cannot open " +
+                                 (program.fd() == -1 ? command[0] : options.input));
     }
     int ends[2] = {-1, -1};
     if (options.output_to_pipe && pipe2(ends, O_CLOEXEC) == -1) {
@@ -104,10 +121,6 @@ Process::Process(const std::vector<std::string>& command, const Options& options
     pid_ = fork();
     if (pid_ == 0) {
         setpgid(0, 0);
-        prctl(PR_SET_PDEATHSIG, SIGKILL); // 見張り役が殺されたら、いっしょに終わる
-        if (getppid() != parent) {
-            _exit(126);
-        }
         dup2(input.fd(), STDIN_FILENO);
         dup2(write_end.fd() == -1 ? output_.fd() : write_end.fd(), STDOUT_FILENO);
         dup2(errors_.fd(), STDERR_FILENO);
@@ -115,6 +128,11 @@ Process::Process(const std::vector<std::string>& command, const Options& options
             if (setgroups(0, nullptr) == -1 || setgid(nobody) == -1 || setuid(nobody) == -1) {
                 _exit(126);
             }
+        }
+        // 見張り役が殺されたら、いっしょに終わる。利用者を変えると消えるので、そのあとで頼む。
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != parent) {
+            _exit(126);
         }
         fexecve(program.fd(), arguments.data(), environ);
         _exit(127);
@@ -176,11 +194,12 @@ Server::Server(std::vector<std::string> command, const std::string& address)
 Server::Server(std::vector<std::string> command, const std::string& address, const Options& options)
     : Process(with_address(std::move(command), address), options), endpoint(find_endpoint()) {}
 
-Endpoint Server::find_endpoint() const {
+Endpoint Server::find_endpoint() {
     std::string first;
     eventually([&] {
+        const bool ended = !running(); // 最後の出力を見落とさないよう、先に調べる
         first = output();
-        return first.find('\n') != std::string::npos || !errors().empty();
+        return first.find('\n') != std::string::npos || ended;
     });
     const std::string expected = "listening on ";
     if (!first.starts_with(expected)) {
@@ -200,20 +219,15 @@ Usage usage_of(pid_t pid) {
     return usage;
 }
 
+char state_of(pid_t pid) {
+    return read_stat(std::to_string(pid)).state;
+}
+
 std::vector<pid_t> children_of(pid_t pid, char state) {
     std::vector<pid_t> children;
     for (const std::string& name : entries("/proc")) {
-        std::ifstream file("/proc/" + name + "/stat");
-        std::string line;
-        if (!std::getline(file, line)) {
-            continue;
-        }
-        // "4021 (chapter02) S 4020 ...": 名前には空白や括弧もありうるので、最後の括弧から読む。
-        std::istringstream rest(line.substr(line.rfind(')') + 1));
-        char its_state = 0;
-        pid_t its_parent = 0;
-        rest >> its_state >> its_parent;
-        if (its_parent == pid && (state == 0 || its_state == state)) {
+        const Stat stat = read_stat(name);
+        if (stat.parent == pid && (state == 0 || stat.state == state)) {
             children.push_back(std::stoi(name));
         }
     }

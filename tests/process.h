@@ -58,7 +58,7 @@ struct Server : Process {
     explicit Server(std::vector<std::string> command, const std::string& address = "");
     Server(std::vector<std::string> command, const std::string& address, const Options& options);
     Endpoint endpoint;
-    Endpoint find_endpoint() const;
+    Endpoint find_endpoint();
 };
 
 // "127.0.0.1:7000" か "[::1]:7000" を Endpoint にする。
@@ -71,5 +71,6 @@ struct Usage {
     long resident_kib = 0;
 };
 Usage usage_of(pid_t pid);
+char state_of(pid_t pid); // 'R' 実行中, 'S' 待ち, 'T' 停止中, 'Z' ゾンビ。いなければ 0
 // pid の子プロセスのうち、state ('Z' ならゾンビ、0 ならすべて) にあるものの番号。
 std::vector<pid_t> children_of(pid_t pid, char state = 0);

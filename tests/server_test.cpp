@@ -365,6 +365,16 @@ TEST_SUITE("server") {
             Client flooding(server.endpoint); // 返事を読まずに、送っている途中で去る
             flooding.send_until_full(3, 64UL << 20U, 100);
             flooding.reset();
+            // 書き終えてから RST を送ると、サーバーの次の send は SIGPIPE を起こす。
+            Client leaving(server.endpoint);
+            CHECK(leaving.echo("hello") == "hello");
+            kill(-server.pid(), SIGSTOP);
+            leaving.send("good-bye");
+            leaving.finish_writing();
+            leaving.reset();
+            kill(-server.pid(), SIGCONT);
+            CHECK(eventually(
+                [&] { return !lines_with(server.output(), "failed: Broken pipe").empty(); }));
             CHECK(eventually([&] {
                 return !lines_with(server.output(), "failed: Connection reset by peer").empty();
             }));

@@ -154,13 +154,18 @@ TEST_SUITE("unit") {
         CHECK(recv(client.fd(), buffer, sizeof buffer, 0) == 0);
     }
 
-    TEST_CASE("send_all: 一部ずつしか受け取られなくても、すべてを送る") {
+    TEST_CASE("send_all: シグナルに割り込まれ、一部ずつしか送れなくても、すべてを送る") {
         int ends[2] = {-1, -1};
         REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
         const Socket writer{ends[0]};
         const Socket reader{ends[1]};
         const int small = 1;
         setsockopt(writer.fd(), SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
+        // 待っている send(2) は、シグナルに割り込まれると、送れたところまでの長さで戻る。
+        struct sigaction action {};
+        action.sa_handler = [](int) {};
+        sigaction(SIGUSR1, &action, nullptr);
+        const pthread_t sender = pthread_self();
         const std::string sent(1'000'000, 'x');
         std::string received;
         std::thread reading([&] {
@@ -171,6 +176,7 @@ TEST_SUITE("unit") {
                     return;
                 }
                 received.append(buffer, static_cast<size_t>(n));
+                pthread_kill(sender, SIGUSR1);
             }
         });
         CHECK(send_all(writer, sent.data(), sent.size()));

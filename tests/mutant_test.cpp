@@ -1,0 +1,134 @@
+// tests/mutants/ のパッチで壊したサーバーが、ノートの言うとおりに壊れることを確かめる。
+
+#include "tests/client.h"
+#include "tests/process.h"
+#include "tests/servers.h"
+
+#include <doctest/doctest.h>
+
+#include <csignal>
+#include <set>
+#include <sstream>
+#include <vector>
+
+namespace {
+
+size_t count(const std::string& text, const std::string& part) {
+    size_t found = 0;
+    for (size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) {
+        ++found;
+    }
+    return found;
+}
+
+Server mutant(const std::string& name) {
+    return Server({build_directory() + "/mutant/" + name});
+}
+
+// number 人が順に来て、あいさつをして去る。
+void visit(const Server& server, int number) {
+    for (int i = 0; i < number; ++i) {
+        const Client client(server.endpoint);
+        CHECK(client.echo("hello") == "hello");
+        client.finish_writing();
+        CHECK(client.receive_until_closed().empty());
+    }
+}
+
+// number 人がいっせいに来て、あいさつをする。
+std::vector<Client> crowd(const Server& server, int number) {
+    std::vector<Client> clients;
+    for (int i = 0; i < number; ++i) {
+        clients.emplace_back(server.endpoint);
+        CHECK(clients.back().echo("hello") == "hello");
+    }
+    return clients;
+}
+
+bool all_zombies(const Server& server, size_t number) {
+    return eventually([&] { return children_of(server.pid(), 'Z').size() == number; });
+}
+
+} // namespace
+
+TEST_SUITE("mutant") {
+    TEST_CASE("exit-in-child: 親プロセスがためた行を、子プロセスがみな書き出す") {
+        const Server server = mutant("exit-in-child");
+        visit(server, 20);
+        const std::string output = server.output();
+        std::set<std::string> distinct;
+        std::istringstream stream(output);
+        for (std::string line; std::getline(stream, line);) {
+            if (line.starts_with("forked child")) {
+                distinct.insert(line);
+            }
+        }
+        CHECK(count(output, "forked child") == 19 * 20 / 2); // 0 + 1 + ... + 19
+        CHECK(distinct.size() == 19);
+    }
+
+    TEST_CASE("forgotten-close: 子プロセスが終わっても、クライアントに終わりが届かない") {
+        const Server server = mutant("forgotten-close");
+        const int before = usage_of(server.pid()).descriptors;
+        for (int i = 1; i <= 3; ++i) {
+            const Client client(server.endpoint);
+            CHECK(client.echo("hello") == "hello");
+            client.finish_writing();
+            CHECK(eventually([&] { return children_of(server.pid()).empty(); }));
+            CHECK_FALSE(client.has_something_to_read());
+            CHECK(usage_of(server.pid()).descriptors == before + i);
+        }
+    }
+
+    TEST_CASE("forgotten-server-close: 子プロセスがいる間、ポートが空かない") {
+        const Server server = mutant("forgotten-server-close");
+        const Client client(server.endpoint);
+        CHECK(client.echo("hello") == "hello");
+        const std::string address = to_text(server.endpoint).text;
+        server.signal(SIGTERM);
+        CHECK(eventually([&] {
+            Process again(
+                {build_directory() + "/chapter02", address.substr(address.find(':') + 1)});
+            return again.wait() == 1 &&
+                   again.errors() == "error: bind " + address + ": Address already in use\n";
+        }));
+        CHECK(client.echo("still served") == "still served");
+    }
+
+    TEST_CASE("reap-after-accept: 次のだれかが来るまで、ゾンビが残る") {
+        const Server server = mutant("reap-after-accept");
+        crowd(server, 50);
+        CHECK(all_zombies(server, 50));
+        const Client next(server.endpoint);
+        CHECK(next.echo("hello") == "hello");
+        CHECK(all_zombies(server, 0));
+    }
+
+    TEST_CASE("one-reap-per-signal: 同時に終わると、シグナルの数だけでは足りない") {
+        const Server server = mutant("one-reap-per-signal");
+        {
+            const auto clients = crowd(server, 50);
+            server.signal(SIGSTOP); // 止まっている間に全員が去り、SIGCHLD は一つにまとまる
+            REQUIRE(eventually([&] { return state_of(server.pid()) == 'T'; }));
+        }
+        CHECK(all_zombies(server, 50));
+        server.signal(SIGCONT);
+        CHECK(all_zombies(server, 49));
+    }
+
+    TEST_CASE("counter-in-child: どの子プロセスも、自分の写しを 1 にするだけ") {
+        const Server server = mutant("counter-in-child");
+        const auto clients = crowd(server, 3);
+        CHECK(count(server.output(), "serving 1 clients\n") == 3);
+        CHECK(count(server.output(), "serving") == 3);
+    }
+
+    TEST_CASE("unguarded-counter: ThreadSanitizer がデータ競合を報告する") {
+        const Server server = mutant("unguarded-counter");
+        crowd(server, 2);
+        CHECK(eventually([&] {
+            return server.errors().find("WARNING: ThreadSanitizer: data race") != std::string::npos;
+        }));
+        CHECK(server.errors().find("count_clients(int)") != std::string::npos);
+    }
+}
