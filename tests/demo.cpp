@@ -1,0 +1,275 @@
+// 三つのクライアントが続けて来たとき、だれがどれだけ待たされるかを測り、章ごとに図にする。
+
+#include "common/log.h"
+#include "tests/client.h"
+#include "tests/process.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <future>
+#include <iomanip>
+#include <iostream>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <unistd.h>
+#include <vector>
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+// talk の間隔と回数を変えたら、ここも変える。
+constexpr const char* headline = "三つのクライアント A, B, C が続けて接続し、"
+                                 "0.2 秒おきに 5 回ずつ話して去る";
+
+// 一つのクライアントの一生。どれも、A が接続しはじめてからの秒数。
+struct Visit {
+    char name;
+    double connected; // 接続しはじめた
+    double answered;  // 最初の返事が届いた
+    double left;      // 去った
+
+    double waiting() const { return answered - connected; }
+    // 返事が届くまでの短い時間や、プロセスやスレッドを作る手間は、待たされたとは言わない。
+    bool waited() const { return waiting() > (left - answered) / 4; }
+    bool served_at(double time) const { return answered <= time && time <= left; }
+};
+
+struct Chapter {
+    std::string program;
+    std::string title;
+    std::vector<Visit> visits;
+};
+
+double seconds_since(Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+Visit talk(const Client client, char name, Clock::time_point start, double connected) {
+    Visit visit = {name, connected, 0, 0};
+    for (const char number : {'1', '2', '3', '4', '5'}) {
+        const std::string message = {name, number, '\n'};
+        if (client.echo(message) != message) {
+            throw std::runtime_error(std::string("wrong echo to client ") + name);
+        }
+        if (number == '1') {
+            visit.answered = seconds_since(start);
+        }
+        std::this_thread::sleep_for(milliseconds{200});
+    }
+    client.finish_writing();
+    if (!client.receive_until_closed().empty()) {
+        throw std::runtime_error(std::string("more than an echo to client ") + name);
+    }
+    visit.left = seconds_since(start);
+    return visit;
+}
+
+// Ctrl-C で終わっても何も残らないので、ハンドラーは要らない。サーバーはこのスレッドと
+// いっしょに終わり (PR_SET_PDEATHSIG)、その子プロセスは接続が切れて終わる。
+std::vector<Visit> measure(const std::string& program) {
+    const Server server({program});
+    const auto start = Clock::now();
+    std::vector<std::future<Visit>> clients;
+    for (const char name : {'A', 'B', 'C'}) {
+        const double connected = seconds_since(start);
+        clients.push_back(
+            std::async(std::launch::async, talk, Client(server.endpoint), name, start, connected));
+    }
+    std::vector<Visit> visits;
+    visits.reserve(clients.size());
+    for (auto& client : clients) {
+        visits.push_back(client.get());
+    }
+    return visits;
+}
+
+// server.cpp の最初の行 "// 第1章 反復サーバー (iterative server): ..." から題を取る。
+std::string title_of(const std::string& program) {
+    std::string name = std::filesystem::path(program).filename().string();
+    std::error_code ignored; // フォルダーがなければ、空として回る
+    for (const auto& folder : std::filesystem::directory_iterator("chapters", ignored)) {
+        const std::string number = folder.path().filename().string().substr(0, 2);
+        std::string line;
+        if (name == "chapter" + number &&
+            std::getline(std::ifstream(folder.path() / "server.cpp"), line) &&
+            line.starts_with("// ")) {
+            return line.substr(3, line.find(':') - 3);
+        }
+    }
+    return name;
+}
+
+// 図の下の一行。章の番号からでなく、測った値から言う。
+std::string conclusion(const std::vector<Visit>& visits) {
+    std::ostringstream text;
+    for (const Visit& visit : visits) {
+        if (visit.waited()) {
+            text << (text.tellp() > 0 ? "、" : "") << visit.name << " は " << std::fixed
+                 << std::setprecision(1) << visit.waiting() << " 秒";
+        }
+    }
+    // 入れ替わりの瞬間は測り方で揺れるので、A が話しているまん中で数える。
+    const double middle = (visits[0].answered + visits[0].left) / 2;
+    const auto together =
+        std::ranges::count_if(visits, [&](const Visit& visit) { return visit.served_at(middle); });
+    const char* const served[] = {"", "話せるのは一度に一人だけ。", "話せるのは一度に二人まで。",
+                                  "三人とも同時に話せた。"};
+    if (text.tellp() > 0) {
+        text << "待たされた。" << served[together];
+    } else {
+        const double longest = std::ranges::max(visits, {}, &Visit::waiting).waiting();
+        text << "だれも待たない。" << served[together] << "最初の返事まで最長 "
+             << std::ceil(longest * 1000) << " ミリ秒。";
+    }
+    return text.str();
+}
+
+// 棒は ASCII だけで描く。罫線やブロックの幅は、端末によって半角にも全角にもなる。
+void draw_text(std::ostream& out, const std::vector<Chapter>& chapters, double longest,
+               bool colored) {
+    const double scale = std::clamp(std::floor(64 / longest), 1.0, 20.0); // 一秒の桁数
+    const auto column = [&](double time) {
+        return static_cast<std::size_t>(std::lround(time * scale));
+    };
+    const auto bar = [&](char mark, std::size_t length) {
+        const std::string color = mark == '.' ? "\033[33m" : "\033[32m";
+        const std::string marks(length, mark);
+        return colored && length > 0 ? color + marks + "\033[0m" : marks;
+    };
+    std::string axis(column(longest) + 1, '-');
+    std::string labels;
+    for (int second = 0; second <= longest; ++second) {
+        axis[column(second)] = '|';
+        labels.resize(column(second), ' ');
+        labels += std::to_string(second);
+    }
+    out << headline << "\n  " << bar('.', 5) << " 最初の返事を待つ    " << bar('#', 5)
+        << " 相手をしてもらう\n";
+    for (const Chapter& chapter : chapters) {
+        out << "\n" << chapter.title << " [" << chapter.program << "]\n";
+        for (const auto& [name, connected, answered, left] : chapter.visits) {
+            out << "  " << name << " " << std::string(column(connected), ' ')
+                << bar('.', column(answered) - column(connected))
+                << bar('#', column(left) - column(answered)) << "\n";
+        }
+        out << "    " << axis << "\n    " << labels << " 秒\n  " << conclusion(chapter.visits)
+            << "\n";
+    }
+}
+
+void draw_svg(std::ostream& out, const std::vector<Chapter>& chapters, double longest) {
+    const double scale = std::min(660 / longest, 220.0); // 一秒の画素数
+    const auto column = [&](double time) { return 56 + std::lround(time * scale); };
+    const auto text = [&](const char* style, long x, long y, const std::string& content) {
+        out << "<text class='" << style << "' x='" << x << "' y='" << y << "'>";
+        for (const char c : content) {
+            out << (c == '&' ? "&amp;" : c == '<' ? "&lt;" : std::string(1, c));
+        }
+        out << "</text>\n";
+    };
+    const auto bar = [&](const char* style, long x, long y, long width, int height) {
+        out << "<rect class='" << style << "' x='" << x << "' y='" << y << "' width='" << width
+            << "' height='" << height << "' rx='3'/>\n";
+    };
+    const long height = 96 + 186 * std::ssize(chapters);
+    out << "<svg xmlns='http://www.w3.org/2000/svg' role='img' width='760' height='" << height
+        << "' viewBox='0 0 760 " << height << "'>\n<title>" << headline << "</title>\n"
+        << R"(<style>
+text { font: 14px "Noto Sans CJK JP", "Hiragino Sans", "Yu Gothic", sans-serif; fill: #1f2328 }
+.title { font-size: 16px; font-weight: bold }
+.program { font-size: 13px; fill: #656d76; text-anchor: end }
+.axis { font-size: 12px; fill: #656d76; text-anchor: middle }
+.waiting { fill: #ffdf9e; stroke: #d99a1c }
+.served { fill: #1f8a70; stroke: #1f8a70 }
+.grid { fill: #d8dee4 }
+</style>
+<rect width='100%' height='100%' rx='12' fill='#ffffff'/>
+)";
+    text("title", 28, 38, headline);
+    bar("waiting", 28, 54, 28, 12);
+    text("legend", 64, 65, "最初の返事を待つ");
+    bar("served", 208, 54, 28, 12);
+    text("legend", 244, 65, "相手をしてもらう");
+    long y = 112;
+    for (const Chapter& chapter : chapters) {
+        text("title", 28, y, chapter.title);
+        text("program", 732, y, chapter.program);
+        for (int second = 0; second <= longest; ++second) {
+            bar("grid", column(second), y + 12, 1, 84);
+            text("axis", column(second), y + 110,
+                 std::to_string(second) + (second > 0 ? " 秒" : ""));
+        }
+        for (long row = y + 16; const auto& [name, connected, answered, left] : chapter.visits) {
+            text("name", 34, row + 15, {name});
+            bar("waiting", column(connected), row, column(answered) - column(connected), 20);
+            bar("served", column(answered), row, column(left) - column(answered), 20);
+            row += 26;
+        }
+        text("conclusion", 28, y + 136, conclusion(chapter.visits));
+        y += 186;
+    }
+    out << "</svg>\n";
+}
+
+} // namespace
+
+int main(int argc, char* argv[]) {
+    const char* const usage = "usage: demo [--svg FILE] SERVER...\n";
+    std::string svg_path;
+    std::vector<Chapter> chapters;
+    for (int i = 1; i < argc; ++i) {
+        const std::string argument = argv[i];
+        if (argument == "-h" || argument == "--help") {
+            std::cout << usage;
+            return 0;
+        }
+        if (argument == "--svg" && i + 1 < argc) {
+            svg_path = argv[++i];
+        } else if (argument.starts_with("-")) {
+            chapters.clear();
+            break;
+        } else {
+            chapters.push_back({argument, title_of(argument), {}});
+        }
+    }
+    if (chapters.empty()) {
+        std::cerr << usage;
+        return 2;
+    }
+    const bool terminal = isatty(STDOUT_FILENO) == 1;
+    const auto progress = [&](const std::string& line) { // 端末でだけ見せ、あとで消す
+        std::cout << (terminal ? "\r\033[K" + line : "") << std::flush;
+    };
+    double longest = 0; // どの章も同じ物差しで描く
+    for (auto& [program, title, visits] : chapters) {
+        progress(title + " を測っています...");
+        try {
+            visits = measure(program);
+        } catch (const std::exception& error) {
+            const std::string reason = error.what();
+            progress("");
+            std::cerr << "error: " << program << ": " << reason.substr(0, reason.find('\n'))
+                      << "\n";
+            return 1;
+        }
+        longest = std::max(longest, std::ranges::max(visits, {}, &Visit::left).left);
+    }
+    progress("");
+    draw_text(std::cout, chapters, longest, terminal);
+    if (!svg_path.empty()) {
+        std::ofstream file(svg_path);
+        draw_svg(file, chapters, longest);
+        if (!file.flush()) {
+            die_with_error(std::system_error(errno, std::generic_category(), "write " + svg_path));
+        }
+    }
+}
