@@ -24,7 +24,7 @@ SERVERS  := $(NUMBERS:%=$(BUILD)/chapter%)
 MUTANTS  := $(patsubst tests/mutants/%.patch,build/mutant/%,$(wildcard tests/mutants/*.patch))
 PROGRAMS := $(BUILD)/client $(SERVERS)
 
-.PHONY: help all clean demo test setup check-format tidy mutant client doctest
+.PHONY: help all clean demo test check-notes update-notes setup check-format tidy mutant client doctest
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
@@ -39,7 +39,7 @@ client: $(BUILD)/client ## クライアントを build/client に作る
 	@echo '使い方: $< <port> [address]'
 
 $(NUMBERS:%=chapter%): chapter%: $(BUILD)/chapter%
-	@echo '動かし方: $< 7000      (止めるには Ctrl-C)'
+	@echo '動かし方: $< 7777      (止めるには Ctrl-C)'
 
 chapter%:
 	@echo 'make: 第$*章はありません。あるのは $(NUMBERS:%=chapter%) です' >&2; exit 2
@@ -56,8 +56,8 @@ diff%:
 clean: ## build/ を消す
 	rm -rf build compile_commands.json
 
-demo: $(SERVERS) $(BUILD)/demo ## 三つのクライアントがどう待たされるかを、章ごとに見る (--svg は DEMO_FLAGS で)
-	@$(BUILD)/demo $(DEMO_FLAGS) $(SERVERS)
+demo: $(SERVERS) $(BUILD)/demo ## 三つのクライアントがどう待たされるかを見る (SVG=demo.svg で絵にもする)
+	@$(BUILD)/demo $(if $(SVG),--svg $(SVG)) $(SERVERS)
 
 test: doctest ## すべてのテストを走らせる
 	@$(MAKE) -j$(JOBS) $(PROGRAMS) $(BUILD)/tests $(if $(SANITIZE),,$(BUILD)/demo $(MUTANTS))
@@ -67,11 +67,17 @@ doctest:
 	@echo '#include <doctest/doctest.h>' | $(COMPILE) -E -x c++ - >/dev/null 2>&1 || \
 		{ echo 'make: テストに要る doctest がありません。make setup で入ります' >&2; exit 2; }
 
+check-notes: all ## ノートの引用と端末の出力が、本物と同じかを確かめる
+	@python3 tests/check_notes.py $(NOTES)
+
+update-notes: all ## ノートの引用と端末の出力を、本物に合わせて書き直す
+	@python3 tests/check_notes.py --update $(NOTES)
+
 setup: ## テストに要るものを入れる
 	@sh tests/setup.sh
 
 mutant: build/mutant/$(or $(NAME),?) ## わざと壊したサーバーを作る (make mutant NAME=forgotten-close)
-	@echo '動かし方: $< 7000      (止めるには Ctrl-C)'
+	@echo '動かし方: $< 7777      (止めるには Ctrl-C)'
 
 check-format: ## 書式を確かめる (clang-format)
 	clang-format --dry-run --Werror $(SOURCES) $(wildcard common/*.h tests/*.h)

@@ -123,6 +123,35 @@ TEST_SUITE("mutant") {
         CHECK(count(server.output(), "serving") == 3);
     }
 
+    TEST_CASE("no-reuseaddr: 接続の記録が残っている間、同じポートで始められない") {
+        const std::string program = build_directory() + "/mutant/no-reuseaddr";
+        Server server({program});
+        Client client(server.endpoint);
+        CHECK(client.echo("hello") == "hello");
+        server.signal(SIGTERM); // サーバーが先に閉じるので、サーバーの側に TIME_WAIT が残る
+        CHECK(server.wait() == 128 + SIGTERM);
+        CHECK(client.receive_until_closed().empty());
+        client.close();
+        const std::string address = to_text(server.endpoint).text;
+        Process again({program, address.substr(address.find(':') + 1)});
+        CHECK(again.wait() == 1);
+        CHECK(again.errors() == "error: bind " + address + ": Address already in use\n");
+    }
+
+    TEST_CASE("join-at-once: スレッドを使っているのに、二人目が待つ") {
+        const Server server = mutant("join-at-once");
+        Client first(server.endpoint);
+        CHECK(first.echo("hello") == "hello");
+        const Client second(server.endpoint);
+        second.send("hello");
+        for (int i = 0; i < 100; ++i) {
+            CHECK(first.echo("again") == "again");
+        }
+        CHECK_FALSE(second.has_something_to_read());
+        first.close();
+        CHECK(second.receive(5) == "hello");
+    }
+
     TEST_CASE("unguarded-counter: ThreadSanitizer がデータ競合を報告する") {
         const Server server = mutant("unguarded-counter");
         crowd(server, 2);
