@@ -9,7 +9,7 @@ CXX      := $(if $(filter default,$(origin CXX)),g++,$(CXX))
 BUILD    := build$(if $(SANITIZE),/$(SANITIZE))
 CXXFLAGS ?= -O2 -g
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
-COMPILE  := $(CXX) -std=c++20 $(CXXFLAGS) $(WARNINGS) -pthread -I. \
+COMPILE  := $(CXX) -std=c++20 $(CXXFLAGS) $(WARNINGS) -pthread -I. $(addprefix -isystem,$(wildcard /opt/homebrew/include)) \
             $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all)
 Q        := $(if $(V),,@)
 JOBS     := $(shell getconf _NPROCESSORS_ONLN)
@@ -24,14 +24,14 @@ SERVERS  := $(NUMBERS:%=$(BUILD)/chapter%)
 MUTANTS  := $(patsubst tests/mutants/%.patch,build/mutant/%,$(wildcard tests/mutants/*.patch))
 PROGRAMS := $(BUILD)/client $(SERVERS)
 
-.PHONY: help all clean demo test check-notes update-notes setup check-format tidy mutant client doctest
+.PHONY: help all clean demo test unit check-notes update-notes setup check-format tidy mutant client doctest
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
 help: ## この一覧を出す
 	@echo 'make chapterNN            第NN章のサーバーを build/chapterNN に作る (NN: $(NUMBERS))'
 	@echo 'make diffNN               前の章から変わったところを見る'
-	@sed -n 's/^\([a-z_. -]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{printf "make %-20s %s\n", $$1, $$2}'
+	@awk -F ':.*## ' '/^[a-z_. -]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' Makefile
 
 all: $(PROGRAMS) ## クライアントと、すべての章のサーバーを作る
 
@@ -62,6 +62,9 @@ demo: $(SERVERS) $(BUILD)/demo ## 三つのクライアントがどう待たさ�
 test: doctest ## すべてのテストを走らせる
 	@$(MAKE) -j$(JOBS) $(PROGRAMS) $(BUILD)/tests $(if $(SANITIZE),,$(BUILD)/demo $(MUTANTS))
 	@$(BUILD)/tests --build=$(BUILD) $(if $(SANITIZE),-tse=mutant) $(TEST_FLAGS)
+
+unit: doctest $(BUILD)/unit ## common/ の単体テストだけを走らせる (macOS でも動く)
+	@$(BUILD)/unit
 
 doctest:
 	@echo '#include <doctest/doctest.h>' | $(COMPILE) -E -x c++ - >/dev/null 2>&1 || \
@@ -100,9 +103,10 @@ $(BUILD)/obj/%.o: %.cpp
 $(BUILD)/client: $(BUILD)/obj/chapters/00-client/client.o $(COMMON)
 $(BUILD)/demo: $(BUILD)/obj/tests/demo.o $(HARNESS) $(COMMON)
 $(BUILD)/tests: $(TESTS) $(COMMON)
+$(BUILD)/unit: $(patsubst %,$(BUILD)/obj/tests/%.o,main unit_test) $(COMMON)
 $(foreach c,$(CHAPTERS),$(eval $(BUILD)/chapter$(firstword $(subst -, ,$c)): $(BUILD)/obj/chapters/$c/server.o $(COMMON)))
 
-$(PROGRAMS) $(BUILD)/demo $(BUILD)/tests:
+$(PROGRAMS) $(BUILD)/demo $(BUILD)/tests $(BUILD)/unit:
 	$(Q)$(COMPILE) $^ -o $@
 
 build/mutant/%: tests/mutants/%.patch tests/mutant.sh $(wildcard chapters/*/server.cpp common/*)

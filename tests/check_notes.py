@@ -32,8 +32,10 @@ TOKENS = [
     ('時間', r'(?<![\w.])(\d+m\d+\.\d+s|\d+(?:\.\d+)? ?m?s)(?!\w)'),
     ('ポート', r'(?:\d+(?:\.\d+){3}|\[[0-9a-f:]+\]):(\d{5})(?!\d)'),
     ('ポート', r'htons\((\d{5})\)'),
-    ('番号', r'(?<![A-Za-z])(?:pid|tid|child|Process|LWP)[ =]+(\d+)'),
+    ('番号', r'(?<![A-Za-z_])(?:pid|tid|child|Process|LWP)[ =]+(\d+)'),
     ('番号', r'^\[\d+\] (\d+)$'),  # bash の [1] 4021
+    ('番号', r'parent_tid=\[(\d+)\]'),  # strace の clone3
+    ('番号', r'FUTEX_\w+, (\d+), NULL'),
     ('番号', r'\) = (\d{2,})$'),  # strace の fork() = 4022
     ('番号', r'^(\d+) +(?=\w+\(|<\.\.\.|---|\+\+\+)'),  # strace -o の行の初めの PID
     ('番地', r'(0x[0-9a-f]{6,})'),
@@ -41,7 +43,7 @@ TOKENS = [
     ('行', r'Makefile:(\d+)'),
 ]
 FIRST_EPHEMERAL_PORT = 32768  # これより小さいポートは、自分で決めたもの
-# 表を出すコマンド。空白の数は問わず、2 桁以上の整数はすべて番号とみなす。
+# 表を出すコマンド (数えた行数は、表ではない)。空白の数は問わず、2 桁以上の整数はすべて番号とみなす。
 TABLE_COMMANDS = {'ps', 'pstree', 'ss', 'lsof'}
 TABLE_TOKENS = [('時間', r'(?<!\w)(\d+(?::\d\d)+)(?!\w)'), *TOKENS, ('番号', r'(?<!\w)(\d{2,})(?!\w)')]
 # なくてもよい道具。入っていなければ、その節の残りを省く。
@@ -507,7 +509,7 @@ class Replay:
         # 前に出た PID やポートは、本物に置き換えて打つ。
         known = {noted: real for (kind, noted), (_, real) in self.pairs.items() if kind in ('番号', 'ポート')}
         text = re.sub(r'(?<![\w.])\d{2,}(?![\w.])', lambda number: known.get(number[0], number[0]), step.text)
-        terminal.table = bool(TABLE_COMMANDS & set(text.split()[1:2]))
+        terminal.table = bool(TABLE_COMMANDS & set(text.split()[1:2])) and not text.endswith('| wc -l')
         terminal.running, terminal.started = True, False
         os.write(terminal.fd, text[2:].encode() + b'\n')
         if not self.wait(terminal, lambda: terminal.started or not terminal.running):

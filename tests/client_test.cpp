@@ -86,7 +86,7 @@ TEST_SUITE("client") {
         };
         const InputFile file(10);
         for (const Row& row : rows) {
-            CAPTURE(row.reply);
+            CAPTURE(std::string(row.reply));
             const std::string reply = row.reply;
             const FakeServer server([&reply](const Socket& socket) {
                 char buffer[16];

@@ -125,7 +125,7 @@ TEST_SUITE("server") {
         for (const Model& model : models()) {
             for (const Row& row : rows) {
                 CAPTURE(model.name);
-                CAPTURE(row.address);
+                CAPTURE(std::string(row.address));
                 if (contains(row.reachable_at, ":") && !has_ipv6()) {
                     MESSAGE("IPv6 がないので確かめられない");
                     continue;

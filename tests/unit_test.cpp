@@ -85,7 +85,7 @@ TEST_SUITE("unit") {
              "[1111:2222:3333:4444:5555:6666:7777:8888]:65535"},
         };
         for (const Row& row : rows) {
-            CAPTURE(row.text);
+            CAPTURE(std::string(row.text));
             const auto endpoint = parse_endpoint(row.port, row.address);
             REQUIRE(endpoint);
             CHECK(std::string(to_text(*endpoint).text) == row.text);
@@ -105,13 +105,13 @@ TEST_SUITE("unit") {
                                      "8 0",
                                      "12345678901234567890"};
         for (const char* const port : ports) {
-            CAPTURE(port);
+            CAPTURE(std::string(port));
             CHECK_FALSE(parse_endpoint(port, "127.0.0.1"));
         }
         const char* const addresses[] = {"",         "localhost", "127.0.0", "127.1",  "256.0.0.1",
                                          "1.2.3.4 ", "[::1]",     "::1:::",  "0x7f.1", "::1%lo"};
         for (const char* const address : addresses) {
-            CAPTURE(address);
+            CAPTURE(std::string(address));
             CHECK_FALSE(parse_endpoint("80", address));
         }
     }

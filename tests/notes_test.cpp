@@ -1,0 +1,88 @@
+// ノートの引用、リンク、名前が正しいことと、まちがえれば見つかることを確かめる。
+// 端末の例まで動かすのは make check-notes。
+
+#include "tests/process.h"
+
+#include <doctest/doctest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+namespace {
+
+// リポジトリの写し。消えるときに消す。
+struct Copy {
+    std::filesystem::path root = "/tmp/echo-notes-XXXXXX";
+    Copy() {
+        std::string name = root;
+        root = mkdtemp(name.data());
+        for (const char* const entry : {"README.md", "LICENSE", "Makefile", "chapters", "common",
+                                        "docs", "tests", "build/chapter01"}) {
+            std::filesystem::create_directories((root / entry).parent_path());
+            std::filesystem::copy(entry, root / entry, std::filesystem::copy_options::recursive);
+        }
+    }
+    Copy(const Copy&) = delete;
+    Copy& operator=(const Copy&) = delete;
+    ~Copy() { std::filesystem::remove_all(root); }
+
+    // ファイルの中の from を、初めの一つだけ to に変える。変えた行の番号を返す。
+    int edit(const std::string& file, const std::string& from, const std::string& to) const {
+        std::ostringstream contents;
+        contents << std::ifstream(root / file).rdbuf();
+        std::string text = contents.str();
+        const size_t at = text.find(from);
+        REQUIRE(at != std::string::npos);
+        const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<long>(at), '\n');
+        text.replace(at, from.size(), to);
+        std::ofstream(root / file) << text;
+        return static_cast<int>(line);
+    }
+};
+
+Process check(const std::filesystem::path& root, const std::vector<std::string>& arguments) {
+    std::vector<std::string> command = {"/usr/bin/env", "python3", root / "tests/check_notes.py"};
+    command.insert(command.end(), arguments.begin(), arguments.end());
+    return Process(command);
+}
+
+} // namespace
+
+TEST_SUITE("notes") {
+    TEST_CASE("引用、リンク、名前は、どれも本物と同じ") {
+        Process process = check(".", {"--quick"});
+        CHECK(process.wait() == 0);
+        CHECK(process.errors().empty());
+        INFO(process.output());
+        CHECK(process.output().find("を確かめました") != std::string::npos);
+    }
+
+    TEST_CASE("一語でも違えば、ファイルと行を言って失敗する") {
+        struct Row {
+            const char* file;
+            const char* from;
+            const char* to;
+            bool quick;
+        };
+        const Row rows[] = {
+            {"docs/02-fork.md", "+        const pid_t pid = fork();",
+             "+        const pid_t pid = vfork();", true},
+            {"docs/01-iterative.md", "bool send_all(", "bool send_most(", true},
+            {"README.md", "docs/02-fork.md", "docs/02-forks.md", true},
+            {"docs/00-introduction.md", "`make test`", "`make tset`", true},
+            {"README.md", "default 127.0.0.1\n", "default 127.0.0.2\n", false},
+        };
+        for (const Row& row : rows) {
+            CAPTURE(std::string(row.from));
+            const Copy copy;
+            const int line = copy.edit(row.file, row.from, row.to);
+            Process process = row.quick ? check(copy.root, {"--quick"})
+                                        : check(copy.root, {copy.root / row.file});
+            CHECK(process.wait() == 1);
+            INFO(process.output());
+            CHECK(process.output().find(row.file + (":" + std::to_string(line)) + ":") !=
+                  std::string::npos);
+        }
+    }
+}
