@@ -32,7 +32,8 @@ TOKENS = [
     ('時間', r'(?<![\w.])(\d+m\d+\.\d+s|\d+(?:\.\d+)? ?m?s)(?!\w)'),
     ('ポート', r'(?:\d+(?:\.\d+){3}|\[[0-9a-f:]+\]):(\d{5})(?!\d)'),
     ('ポート', r'htons\((\d{5})\)'),
-    ('番号', r'(?<![A-Za-z_])(?:pid|tid|child|Process|LWP)[ =]+(\d+)'),
+    ('番号', r'(?<![A-Za-z])(?:pid|tid|child|Process|LWP)[ =]+(\d+)(?![\dx])'),
+    ('時間', r'si_(?:uid|utime|stime)=(\d+)'),
     ('番号', r'^\[\d+\] (\d+)$'),  # bash の [1] 4021
     ('番号', r'parent_tid=\[(\d+)\]'),  # strace の clone3
     ('番号', r'FUTEX_\w+, (\d+), NULL'),
@@ -635,12 +636,14 @@ def replay(title, blocks, update, strict):
 
 
 def isolate():
-    """できれば、自分だけのネットワークで動きなおす。よそのサーバーや、前の回の TIME-WAIT と出会わない。"""
-    command = ['unshare', '--net', 'sh', '-c', 'ip link set lo up && exec "$@"', 'sh', sys.executable, *sys.argv]
+    """できれば、自分だけのネットワークとプロセスの番号の中で動きなおす。よそのサーバーや、前の回の
+    TIME-WAIT と出会わず、ノートの pkill がよそのプロセスに届くこともない。"""
+    prepare = 'ip link set lo up && echo 4000 > /proc/sys/kernel/ns_last_pid && exec "$@"'  # ノートと同じ桁に
+    command = ['unshare', '--net', '--pid', '--fork', '--kill-child', '--mount-proc', 'sh', '-c', prepare, 'sh']
     tools = all(shutil.which(tool) for tool in ('unshare', 'ip'))
-    if tools and subprocess.run([*command[:6], 'true'], stderr=subprocess.DEVNULL).returncode == 0:
+    if tools and subprocess.run([*command, 'true'], stderr=subprocess.DEVNULL).returncode == 0:
         os.environ['CHECK_NOTES_ISOLATED'] = 'yes'
-        os.execvp(command[0], command)
+        os.execvp(command[0], [*command, sys.executable, *sys.argv])
 
 
 def main():

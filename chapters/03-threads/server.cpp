@@ -2,6 +2,7 @@
 
 #include "common/endpoint.h"
 #include "common/log.h"
+#include "common/platform.h"
 #include "common/socket.h"
 #include "common/tcp.h"
 
@@ -34,6 +35,9 @@ int main(int argc, char* argv[]) {
 
     // 去ったクライアントへの送信で、サーバーごと終わらせられないようにする。
     std::signal(SIGPIPE, SIG_IGN);
+
+    // 既定の 8 MiB は要らない。小さければ、終わったスレッドのスタックが使い回される。
+    set_thread_stack_size(128 * 1024);
 
     Socket server;
     try {
