@@ -3,10 +3,11 @@
 # make だけで、できることの一覧が出る。作ったものはすべて build/ に入る。
 # V=1 をつけると、コンパイルのコマンドをすべて見せる。
 # make test SANITIZE=thread のように SANITIZE を渡すと、検査つきで build/thread/ に作る。
+# STATIC=0 なら、第2章も動的にリンクして build/dynamic/ に作る (第2章のノートを参照)。
 
 SHELL    := /bin/sh
 CXX      := $(if $(filter default,$(origin CXX)),g++,$(CXX))
-BUILD    := build$(if $(SANITIZE),/$(SANITIZE))
+BUILD    := build$(if $(SANITIZE),/$(SANITIZE),$(if $(filter 0,$(STATIC)),/dynamic))
 CXXFLAGS ?= -O2 -g
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
 COMPILE  := $(CXX) -std=c++20 $(CXXFLAGS) $(WARNINGS) -pthread -I. $(addprefix -isystem,$(wildcard /opt/homebrew/include)) \
@@ -24,7 +25,7 @@ SERVERS  := $(NUMBERS:%=$(BUILD)/chapter%)
 MUTANTS  := $(patsubst tests/mutants/%.patch,build/mutant/%,$(wildcard tests/mutants/*.patch))
 PROGRAMS := $(BUILD)/client $(SERVERS)
 
-.PHONY: help all clean demo test unit check-notes update-notes setup check-format tidy mutant client doctest
+.PHONY: help all clean demo test check unit check-notes update-notes setup check-format tidy mutant client doctest
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
@@ -58,6 +59,10 @@ clean: ## build/ を消す
 
 demo: $(SERVERS) $(BUILD)/demo ## 三つのクライアントがどう待たされるかを見る (SVG=demo.svg で絵にもする)
 	@$(BUILD)/demo $(if $(SVG),--svg $(SVG)) $(SERVERS)
+
+check: $(BUILD)/tests ## あなたのサーバーを確かめる (make check SERVER='./my-server {port}' CHAPTER=02)
+	@$(if $(SERVER),,echo "使い方: make check SERVER='./my-server {port}' CHAPTER=01" >&2; exit 2;) \
+	$(BUILD)/tests --server='$(SERVER)' --chapter=$(or $(CHAPTER),01) --deadline=10 $(TEST_FLAGS)
 
 test: doctest ## すべてのテストを走らせる
 	@$(MAKE) -j$(JOBS) $(PROGRAMS) $(BUILD)/tests $(if $(SANITIZE),,$(BUILD)/demo $(MUTANTS))
@@ -106,10 +111,16 @@ $(BUILD)/tests: $(TESTS) $(COMMON)
 $(BUILD)/unit: $(patsubst %,$(BUILD)/obj/tests/%.o,main unit_test) $(COMMON)
 $(foreach c,$(CHAPTERS),$(eval $(BUILD)/chapter$(firstword $(subst -, ,$c)): $(BUILD)/obj/chapters/$c/server.o $(COMMON)))
 
-$(PROGRAMS) $(BUILD)/demo $(BUILD)/tests $(BUILD)/unit:
-	$(Q)$(COMPILE) $^ -o $@
+# fork が写すのは、メモリの場所の一覧とページの表。共有ライブラリがなければ、どちらも短い。
+ifeq ($(shell uname)$(SANITIZE)$(filter 0,$(STATIC)),Linux)
+$(BUILD)/chapter02: LDFLAGS := -static
+endif
 
-build/mutant/%: tests/mutants/%.patch tests/mutant.sh $(wildcard chapters/*/server.cpp common/*)
+$(PROGRAMS) $(BUILD)/demo $(BUILD)/tests $(BUILD)/unit:
+	$(Q)$(COMPILE) $(LDFLAGS) $^ -o $@
+
+build/mutant/%: tests/mutants/%.patch tests/mutant.sh $(wildcard chapters/*/server.cpp common/*) \
+                $(patsubst %.cpp,build/obj/%.o,$(wildcard common/*.cpp))
 	$(Q)sh tests/mutant.sh $* '$(COMPILE)'
 
 build/mutant/%:

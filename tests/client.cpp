@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <poll.h>
 #include <stdexcept>
@@ -13,7 +14,9 @@
 
 namespace {
 
-constexpr int deadline_ms = std::chrono::milliseconds(deadline).count();
+int deadline_ms() {
+    return static_cast<int>(std::chrono::milliseconds(deadline).count());
+}
 
 // 起きた出来事を返す。milliseconds の間に何も起きなければ 0。
 short wait_for(int fd, short events, int milliseconds) {
@@ -60,6 +63,29 @@ void random_bytes(std::uint64_t seed, std::size_t position, char* data, std::siz
     }
 }
 
+// seed の乱数列の position からが bytes と違えば、どこがどう違うか。同じなら空。
+std::string byte_problem(std::uint64_t seed, std::size_t position, std::string_view bytes) {
+    std::string expected(bytes.size(), '\0');
+    random_bytes(seed, position, expected.data(), expected.size());
+    const auto [sent, received] = std::ranges::mismatch(expected, bytes);
+    if (sent == expected.end()) {
+        return "";
+    }
+    char text[128];
+    std::snprintf(text, sizeof text, "%zu バイト目: 送ったのは 0x%02x、返ってきたのは 0x%02x",
+                  position + static_cast<std::size_t>(sent - expected.begin()) + 1,
+                  static_cast<unsigned char>(*sent), static_cast<unsigned char>(*received));
+    return text;
+}
+
+std::string length_problem(std::size_t received, std::size_t total) {
+    if (received == total) {
+        return "";
+    }
+    return std::to_string(total) + " バイトのうち、返ってきたのは " + std::to_string(received) +
+           " バイト";
+}
+
 constexpr std::size_t largest_chunk = 256UL * 1024;
 
 } // namespace
@@ -68,7 +94,7 @@ Client::Client(const Endpoint& server) : socket_(create_tcp_client_socket(server
 
 void Client::send(std::string_view bytes) const {
     while (!bytes.empty()) {
-        if (wait_for(fd(), POLLOUT, deadline_ms) == 0) {
+        if (wait_for(fd(), POLLOUT, deadline_ms()) == 0) {
             fail("send", ETIMEDOUT);
         }
         bytes.remove_prefix(send_some(fd(), bytes.data(), bytes.size()));
@@ -79,7 +105,7 @@ std::string Client::receive(std::size_t size) const {
     std::string bytes;
     std::vector<char> buffer(std::min(size, largest_chunk));
     while (bytes.size() < size) {
-        if (wait_for(fd(), POLLIN, deadline_ms) == 0) {
+        if (wait_for(fd(), POLLIN, deadline_ms()) == 0) {
             fail("recv", ETIMEDOUT);
         }
         std::size_t n = std::min(buffer.size(), size - bytes.size());
@@ -114,10 +140,10 @@ void Client::reset() {
     close();
 }
 
-bool Client::echo_random_stream(std::uint64_t seed, std::size_t total, std::size_t chunk) const {
+StreamResult Client::echo_random_stream(std::uint64_t seed, std::size_t total,
+                                        std::size_t chunk) const {
     std::vector<char> outgoing(std::min(chunk, largest_chunk));
     std::vector<char> incoming(outgoing.size());
-    std::vector<char> expected(outgoing.size());
     const auto random_size = [&](std::size_t position) {
         return 1 + mix(seed ^ (position + 1)) % outgoing.size();
     };
@@ -134,7 +160,7 @@ bool Client::echo_random_stream(std::uint64_t seed, std::size_t total, std::size
             random_bytes(seed, sent, outgoing.data(), end);
         }
         const short events = wait_for(
-            fd(), static_cast<short>(begin < end ? POLLIN | POLLOUT : POLLIN), deadline_ms);
+            fd(), static_cast<short>(begin < end ? POLLIN | POLLOUT : POLLIN), deadline_ms());
         if (events == 0) {
             fail("echo", ETIMEDOUT);
         }
@@ -150,12 +176,12 @@ bool Client::echo_random_stream(std::uint64_t seed, std::size_t total, std::size
             std::size_t n = random_size(received);
             if (receive_some(fd(), incoming.data(), n)) {
                 if (n == 0) {
-                    return received == total;
+                    return {length_problem(received, total)};
                 }
-                random_bytes(seed, received, expected.data(), n);
+                const std::string problem = byte_problem(seed, received, {incoming.data(), n});
                 received += n;
-                if (received > total || std::memcmp(incoming.data(), expected.data(), n) != 0) {
-                    return false;
+                if (!problem.empty() || received > total) {
+                    return {problem.empty() ? length_problem(received, total) : problem};
                 }
             }
         }
@@ -173,9 +199,8 @@ std::size_t Client::send_until_full(std::uint64_t seed, std::size_t limit, int q
     return sent;
 }
 
-bool Client::receive_random_stream(std::uint64_t seed, std::size_t total) const {
+StreamResult Client::receive_random_stream(std::uint64_t seed, std::size_t total) const {
     const std::string bytes = receive(total);
-    std::string expected(total, '\0');
-    random_bytes(seed, 0, expected.data(), total);
-    return bytes == expected;
+    const std::string problem = byte_problem(seed, 0, bytes);
+    return {problem.empty() ? length_problem(bytes.size(), total) : problem};
 }

@@ -6,9 +6,18 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
+#include <ostream>
 #include <string>
 #include <string_view>
+
+// 乱数列を送って比べた結果。problem が空なら成功、そうでなければ、どこがどう違うか。
+struct StreamResult {
+    std::string problem;
+    explicit operator bool() const { return problem.empty(); }
+    friend std::ostream& operator<<(std::ostream& out, const StreamResult& result) {
+        return out << (result ? "同じ" : result.problem);
+    }
+};
 
 // どの待ちにも deadline (tests/process.h) があり、過ぎると std::runtime_error を投げる。
 class Client {
@@ -27,13 +36,13 @@ public:
 
     // seed から作った total バイトの乱数列を、送りながら受け取って比べる。一度に送る長さと
     // 受け取る長さは、1 から chunk までの乱数。送り終えたら書く向きを閉じる。
-    // 同じ列がちょうどの長さで返り、サーバーが閉じれば true。
-    bool echo_random_stream(std::uint64_t seed, std::size_t total, std::size_t chunk) const;
+    // 同じ列がちょうどの長さで返り、サーバーが閉じれば成功。
+    StreamResult echo_random_stream(std::uint64_t seed, std::size_t total, std::size_t chunk) const;
     // 同じ乱数列を、受け取らずに送りつづける。limit バイト送るか、quiet ミリ秒の間まったく
     // 送れなくなったら、送れたバイト数を返す。
     std::size_t send_until_full(std::uint64_t seed, std::size_t limit, int quiet) const;
     // 同じ乱数列を total バイト受け取って比べる。
-    bool receive_random_stream(std::uint64_t seed, std::size_t total) const;
+    StreamResult receive_random_stream(std::uint64_t seed, std::size_t total) const;
 
     int fd() const { return socket_.fd(); }
 

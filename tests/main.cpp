@@ -1,30 +1,31 @@
 // テストの入り口。doctest のまとめのあとに、"N passed, M failed" という一行を書く。
+// --server='./my-server {port}' を渡すと、読者のサーバーだけを確かめ、結果を日本語で言う。
 
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 
+#include "tests/process.h"
 #include "tests/servers.h"
 
-#include <csignal>
 #include <cstdio>
+#include <iostream>
+#include <sstream>
 #include <string_view>
 #include <sys/resource.h>
 
 namespace {
 
 std::string build = "build";
+std::string foreign_server;         // make check の SERVER
+std::string foreign_chapter = "01"; // make check の CHAPTER: どの章のふるまいを期待するか
 unsigned passed = 0;
 unsigned failed = 0;
 
-// doctest から、終わったときの数を受け取る。
-struct Totals : doctest::IReporter {
-    explicit Totals(const doctest::ContextOptions& /*options*/) {}
+// doctest から受け取ったことのうち、使わないもの。
+struct Quiet : doctest::IReporter {
     void report_query(const doctest::QueryData& /*data*/) override {}
     void test_run_start() override {}
-    void test_run_end(const doctest::TestRunStats& stats) override {
-        failed = stats.numTestCasesFailed;
-        passed = stats.numTestCasesPassingFilters - failed;
-    }
+    void test_run_end(const doctest::TestRunStats& /*stats*/) override {}
     void test_case_start(const doctest::TestCaseData& /*data*/) override {}
     void test_case_reenter(const doctest::TestCaseData& /*data*/) override {}
     void test_case_end(const doctest::CurrentTestCaseStats& /*stats*/) override {}
@@ -36,30 +37,102 @@ struct Totals : doctest::IReporter {
     void test_case_skipped(const doctest::TestCaseData& /*data*/) override {}
 };
 
+// 終わったときの数を受け取る。
+struct Totals : Quiet {
+    explicit Totals(const doctest::ContextOptions& /*options*/) {}
+    void test_run_end(const doctest::TestRunStats& stats) override {
+        failed = stats.numTestCasesFailed;
+        passed = stats.numTestCasesPassingFilters - failed;
+    }
+};
 REGISTER_LISTENER("totals", 1, Totals);
+
+// make check の結果を、読者に日本語で言う。一つのテストについて、はじめの失敗だけを見せる。
+struct Check : Quiet {
+    std::string name;
+    std::string problem;
+    explicit Check(const doctest::ContextOptions& /*options*/) {}
+
+    void test_case_start(const doctest::TestCaseData& data) override {
+        name = data.m_name;
+        problem.clear();
+    }
+    void log_assert(const doctest::AssertData& data) override {
+        if (!data.m_failed || !problem.empty()) {
+            return;
+        }
+        std::ostringstream out;
+        for (int i = 0; i < get_num_active_contexts(); ++i) {
+            out << "    ";
+            get_active_contexts()[i]->stringify(&out);
+            out << "\n";
+        }
+        out << "    成り立たなかったこと: " << data.m_expr << "\n";
+        if (data.m_threw) {
+            out << "    起きたこと: " << data.m_exception.c_str() << "\n";
+        }
+        problem = out.str();
+    }
+    void test_case_exception(const doctest::TestCaseException& error) override {
+        std::ostringstream out;
+        for (int i = 0; i < get_num_stringified_contexts(); ++i) {
+            out << "    " << get_stringified_contexts()[i].c_str() << "\n";
+        }
+        out << "    起きたこと: " << error.error_string.c_str() << "\n";
+        problem = problem.empty() ? out.str() : problem;
+    }
+    void test_case_end(const doctest::CurrentTestCaseStats& stats) override {
+        const bool good = stats.failure_flags == doctest::TestCaseFailureReason::None;
+        std::cout << (good ? "  ○ " : "  × ") << name << "\n" << problem << std::flush;
+    }
+};
+REGISTER_REPORTER("check", 1, Check);
 
 } // namespace
 
 const std::vector<Model>& models() {
-    static const std::vector<Model> all = {
+    const bool concurrent = foreign_chapter != "01";
+    static const std::vector<Model> ours = {
         {"chapter01", build + "/chapter01", false, false, false},
         {"chapter02", build + "/chapter02", true, true, false},
         {"chapter03", build + "/chapter03", true, false, true},
     };
-    return all;
+    static const std::vector<Model> foreign = {{foreign_server, foreign_server, concurrent,
+                                                foreign_chapter == "02", foreign_chapter == "03",
+                                                false}};
+    return foreign_server.empty() ? ours : foreign;
+}
+
+Server start(const Model& model, const Process::Options& options) {
+    return model.ours ? Server({model.program}, "", options)
+                      : Server::foreign(model.program, options);
 }
 
 std::string build_directory() {
     return build;
 }
 
+bool sanitized() {
+    return build.find("address") != std::string::npos || build.find("thread") != std::string::npos;
+}
+
 int main(int argc, char* argv[]) {
-    constexpr std::string_view option = "--build=";
-    for (int i = 1; i < argc; ++i) {
-        if (std::string_view(argv[i]).starts_with(option)) {
-            build = argv[i] + option.size();
+    std::string seconds = "30";
+    struct {
+        std::string_view name;
+        std::string& value;
+    } const options[] = {{"--build=", build},
+                         {"--server=", foreign_server},
+                         {"--chapter=", foreign_chapter},
+                         {"--deadline=", seconds}};
+    for (const std::string_view argument : std::vector<std::string_view>(argv, argv + argc)) {
+        for (const auto& option : options) {
+            if (argument.starts_with(option.name)) {
+                option.value = argument.substr(option.name.size());
+            }
         }
     }
+    deadline = std::chrono::seconds(std::stoi(seconds));
     // 千のクライアントをつなぐので、ディスクリプタの上限を許されるだけ上げる。
     rlimit limit{};
     getrlimit(RLIMIT_NOFILE, &limit);
@@ -67,6 +140,10 @@ int main(int argc, char* argv[]) {
     setrlimit(RLIMIT_NOFILE, &limit);
 
     doctest::Context context(argc, argv);
+    if (!foreign_server.empty()) {
+        context.setOption("test-suite", "protocol");
+        context.setOption("reporters", "check");
+    }
     const int status = context.run();
     if (!context.shouldExit()) {
         std::printf("%u passed, %u failed\n", passed, failed);

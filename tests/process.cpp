@@ -1,5 +1,7 @@
 #include "tests/process.h"
 
+#include "common/tcp.h"
+
 #include <algorithm>
 #include <csignal>
 #include <cstdlib>
@@ -69,9 +71,9 @@ Stat read_stat(const std::string& pid) {
     return stat;
 }
 
-std::vector<std::string> with_address(std::vector<std::string> command,
+std::vector<std::string> with_address(std::vector<std::string> command, const std::string& port,
                                       const std::string& address) {
-    command.emplace_back("0");
+    command.push_back(port);
     if (!address.empty()) {
         command.push_back(address);
     }
@@ -188,13 +190,13 @@ Endpoint endpoint_from_text(const std::string& text) {
     return *endpoint;
 }
 
-Server::Server(std::vector<std::string> command, const std::string& address)
-    : Server(std::move(command), address, Options{}) {}
+std::string port_of(const Endpoint& endpoint) {
+    const std::string text = to_text(endpoint).text;
+    return text.substr(text.rfind(':') + 1);
+}
 
 Server::Server(std::vector<std::string> command, const std::string& address, const Options& options)
-    : Process(with_address(std::move(command), address), options), endpoint(find_endpoint()) {}
-
-Endpoint Server::find_endpoint() {
+    : Process(with_address(std::move(command), options.port, address), options) {
     std::string first;
     eventually([&] {
         const bool ended = !running(); // 最後の出力を見落とさないよう、先に調べる
@@ -205,7 +207,36 @@ Endpoint Server::find_endpoint() {
     if (!first.starts_with(expected)) {
         throw std::runtime_error("the server did not start: " + first + errors());
     }
-    return endpoint_from_text(first.substr(expected.size(), first.find('\n') - expected.size()));
+    endpoint =
+        endpoint_from_text(first.substr(expected.size(), first.find('\n') - expected.size()));
+}
+
+Server Server::foreign(const std::string& command, const Options& options) {
+    std::string port = options.port;
+    if (port == "0") { // 空いているポートを、一度使ってみて選ぶ
+        const Socket free = create_tcp_server_socket(*parse_endpoint("0", "127.0.0.1"));
+        port = port_of(endpoint_from_text(local_address(free).text));
+    }
+    std::string filled = command;
+    for (size_t at = 0; (at = filled.find("{port}", at)) != std::string::npos;) {
+        filled.replace(at, 6, port);
+    }
+    return {filled, *parse_endpoint(port.c_str(), "127.0.0.1"), options};
+}
+
+Server::Server(const std::string& command, const Endpoint& chosen, const Options& options)
+    : Process({"/bin/sh", "-c", "exec " + command}, options), endpoint(chosen) {
+    const bool connected = eventually([&] {
+        try {
+            create_tcp_client_socket(endpoint);
+            return true;
+        } catch (const std::system_error&) {
+            return !running();
+        }
+    });
+    if (!connected || !running()) {
+        throw std::runtime_error("サーバーにつながりません: " + command + "\n" + errors());
+    }
 }
 
 Usage usage_of(pid_t pid) {

@@ -10,7 +10,7 @@
 #include <vector>
 
 // 待つのは時間ではなく出来事。これは、出来事が起きなかったと決めるまでの時間。
-constexpr std::chrono::seconds deadline{30};
+inline std::chrono::seconds deadline{30};
 
 // condition が成り立つまで待つ。deadline までに成り立たなければ false。
 bool eventually(const std::function<bool()>& condition);
@@ -23,6 +23,7 @@ public:
         bool as_nobody = false; // root のときだけ、特権のない利用者になってから始める
         bool output_to_pipe =
             false; // 標準出力をファイルでなくパイプにする (読み手は output_pipe())
+        std::string port = "0"; // Server のポート。0 なら、空いているもの
     };
 
     // command[0] を起こす。見つからなければ std::runtime_error を投げる。
@@ -52,17 +53,24 @@ private:
     Socket pipe_;
 };
 
-// 起動の行 "listening on ..." からアドレスを読みとった、動いているサーバー。
+// 動いていて、つながるサーバー。
 struct Server : Process {
-    // command の最後に、ポート 0 と、空でなければ address を足して起こす。
-    explicit Server(std::vector<std::string> command, const std::string& address = "");
-    Server(std::vector<std::string> command, const std::string& address, const Options& options);
+    // command に、ポートと、空でなければ address を足して起こす。どこで待ち受けているかは、
+    // 起動の行 "listening on ..." から読みとる。
+    explicit Server(std::vector<std::string> command, const std::string& address = "",
+                    const Options& options = {});
+    // 起動の行を言わないサーバー。command の {port} をポートに置きかえて起こし、つながるまで待つ。
+    static Server foreign(const std::string& command, const Options& options = {});
+
     Endpoint endpoint;
-    Endpoint find_endpoint();
+
+private:
+    Server(const std::string& command, const Endpoint& chosen, const Options& options);
 };
 
 // "127.0.0.1:7000" か "[::1]:7000" を Endpoint にする。
 Endpoint endpoint_from_text(const std::string& text);
+std::string port_of(const Endpoint& endpoint);
 
 // /proc から読む、プロセスのようす (Linux)。
 struct Usage {

@@ -24,17 +24,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// AddressSanitizer などは、メモリの量や使えるディスクリプタの数を変えてしまう。
-bool sanitized() {
-    const std::string build = build_directory();
-    return build.find("address") != std::string::npos || build.find("thread") != std::string::npos;
-}
-
-std::string port_of(const Endpoint& endpoint) {
-    const std::string text = to_text(endpoint).text;
-    return text.substr(text.rfind(':') + 1);
-}
-
 bool contains(const std::string& text, const std::string& part) {
     return text.find(part) != std::string::npos;
 }
@@ -90,20 +79,6 @@ bool has_ipv6() {
     } catch (const std::system_error&) {
         return false;
     }
-}
-
-// 終わったあとに残っているもの。始めと比べる。
-struct Remains {
-    int descriptors;
-    int threads;
-    int children;
-};
-Remains remains_of(const Server& server) {
-    const Usage usage = usage_of(server.pid());
-    return {usage.descriptors, usage.threads, static_cast<int>(children_of(server.pid()).size())};
-}
-bool operator==(const Remains& a, const Remains& b) {
-    return a.descriptors == b.descriptors && a.threads == b.threads && a.children == b.children;
 }
 
 } // namespace
@@ -216,78 +191,6 @@ TEST_SUITE("server") {
         }
     }
 
-    TEST_CASE("64 MiB の乱数列が、どう区切られてもそのまま返る") {
-        struct Row {
-            size_t total;
-            size_t chunk;
-        };
-        const Row rows[] = {
-            {0, 1}, {1, 1}, {3000, 1}, {1 << 20, 1000}, {64UL << 20U, 256UL * 1024}};
-        for (const Model& model : models()) {
-            const Server server({model.program});
-            for (const Row& row : rows) {
-                CAPTURE(model.name);
-                CAPTURE(row.total);
-                CHECK(Client(server.endpoint).echo_random_stream(row.total, row.total, row.chunk));
-            }
-        }
-    }
-
-    TEST_CASE("書き終えた (half-close) クライアントにも、残りを返してから閉じる") {
-        for (const Model& model : models()) {
-            CAPTURE(model.name);
-            const Server server({model.program});
-            const Client client(server.endpoint);
-            client.send("last words");
-            client.finish_writing();
-            CHECK(client.receive_until_closed() == "last words");
-        }
-    }
-
-    TEST_CASE("読まないクライアントが使うメモリには限りがあり、あとで読めばすべてが返る") {
-        constexpr size_t limit = 64UL << 20U;
-        for (const Model& model : models()) {
-            CAPTURE(model.name);
-            const Server server({model.program});
-            const long before = usage_of(server.pid()).resident_kib;
-            const Client client(server.endpoint);
-            const size_t sent = client.send_until_full(7, limit, 500);
-            CHECK(sent < limit); // 読まれない分は、送り手が待たされる
-            long after = usage_of(server.pid()).resident_kib;
-            for (const pid_t child : children_of(server.pid())) {
-                after += usage_of(child).resident_kib;
-            }
-            if (!sanitized()) {
-                CHECK(after - before < 8 * 1024);
-            }
-            client.finish_writing();
-            CHECK(client.receive_random_stream(7, sent));
-            CHECK(client.receive_until_closed().empty());
-        }
-    }
-
-    TEST_CASE("二人目のクライアントは、第1章では待ち、ほかの章では待たない") {
-        for (const Model& model : models()) {
-            CAPTURE(model.name);
-            const Server server({model.program});
-            Client first(server.endpoint);
-            CHECK(first.echo("first") == "first");
-            const Client second(server.endpoint); // 待たされる章でも、接続はできる
-            second.send("second");
-            if (model.concurrent) {
-                CHECK(second.receive(6) == "second");
-                CHECK(first.echo("again") == "again");
-            } else {
-                for (int i = 0; i < 100; ++i) {
-                    CHECK(first.echo("again") == "again");
-                }
-                CHECK_FALSE(second.has_something_to_read());
-                first.close();
-                CHECK(second.receive(6) == "second");
-            }
-        }
-    }
-
     TEST_CASE("ログの PID とスレッド ID が、その章のモデルを見せる") {
         for (const Model& model : models()) {
             CAPTURE(model.name);
@@ -347,63 +250,6 @@ TEST_SUITE("server") {
         }
     }
 
-    TEST_CASE("RST を送って去るクライアントは、自分の接続だけを失う") {
-        for (const Model& model : models()) {
-            CAPTURE(model.name);
-            Server server({model.program});
-            std::unique_ptr<Client> bystander;
-            if (model.concurrent) {
-                bystander = std::make_unique<Client>(server.endpoint);
-                CHECK(bystander->echo("before") == "before");
-            }
-            Client(server.endpoint).reset(); // 受け付けられる前に去るかもしれない
-            Client idle(server.endpoint);    // 何も言わずに去る
-            idle.reset();
-            Client served(server.endpoint); // 話している途中で去る
-            CHECK(served.echo("hello") == "hello");
-            served.reset();
-            Client flooding(server.endpoint); // 返事を読まずに、送っている途中で去る
-            flooding.send_until_full(3, 64UL << 20U, 100);
-            flooding.reset();
-            // 書き終えてから RST を送ると、サーバーの次の send は SIGPIPE を起こす。
-            Client leaving(server.endpoint);
-            CHECK(leaving.echo("hello") == "hello");
-            kill(-server.pid(), SIGSTOP);
-            leaving.send("good-bye");
-            leaving.finish_writing();
-            leaving.reset();
-            kill(-server.pid(), SIGCONT);
-            CHECK(eventually(
-                [&] { return !lines_with(server.output(), "failed: Broken pipe").empty(); }));
-            CHECK(eventually([&] {
-                return !lines_with(server.output(), "failed: Connection reset by peer").empty();
-            }));
-            if (bystander) {
-                CHECK(bystander->echo("after") == "after");
-            }
-            CHECK(serves(server));
-            CHECK(server.running());
-        }
-    }
-
-    TEST_CASE("SIGSTOP と SIGCONT は何も失わせない") {
-        for (const Model& model : models()) {
-            CAPTURE(model.name);
-            const Server server({model.program});
-            const Client client(server.endpoint);
-            CHECK(client.echo("before") == "before");
-            for (int i = 0; i < 20; ++i) {
-                kill(-server.pid(), SIGSTOP);
-                client.send("while stopped");
-                kill(-server.pid(), SIGCONT);
-                CHECK(client.receive(13) == "while stopped");
-            }
-            client.finish_writing();
-            CHECK(client.receive_until_closed().empty());
-            CHECK(serves(server));
-        }
-    }
-
     TEST_CASE("ディスクリプタが尽きている間は待ち、空けばまた受け付ける") {
         for (const Model& model : models()) {
             CAPTURE(model.name);
@@ -459,96 +305,6 @@ TEST_SUITE("server") {
             CHECK(bystander.echo("after") == "after");
             set_limit(server.pid(), RLIMIT_NPROC, RLIM_INFINITY);
             CHECK(serves(server));
-        }
-    }
-
-    TEST_CASE("50 人が来て去れば、だれも来なくてもゾンビは残らない") {
-        for (const Model& model : models()) {
-            CAPTURE(model.name);
-            const Server server({model.program});
-            const Remains before = remains_of(server);
-            {
-                std::vector<Client> clients;
-                clients.reserve(50);
-                for (int i = 0; i < 50; ++i) {
-                    clients.emplace_back(server.endpoint);
-                }
-                for (const Client& client : clients) {
-                    if (model.concurrent) {
-                        CHECK(client.echo("hello") == "hello");
-                    }
-                }
-                CHECK((children_of(server.pid()).size() == 50) == model.forks);
-            } // 50 人がいっせいに去る
-            CHECK(eventually([&] { return remains_of(server) == before; }));
-            CHECK(children_of(server.pid(), 'Z').empty());
-        }
-    }
-
-    TEST_CASE("黙ったままの 1,000 人がいても、全員の相手をする") {
-        for (const Model& model : models()) {
-            if (!model.concurrent) {
-                continue;
-            }
-            CAPTURE(model.name);
-            const Server server({model.program});
-            std::vector<Client> clients;
-            clients.reserve(1000);
-            for (int i = 0; i < 1000; ++i) {
-                clients.emplace_back(server.endpoint);
-            }
-            for (size_t i = clients.size(); i-- > 0;) {
-                const std::string message = "client " + std::to_string(i);
-                REQUIRE(clients[i].echo(message) == message);
-            }
-        }
-    }
-
-    TEST_CASE("10,000 の接続のあとに、何も残らない") {
-        for (const Model& model : models()) {
-            CAPTURE(model.name);
-            const Server server({model.program});
-            const auto connect_and_leave = [&](int times) {
-                for (int i = 0; i < times; ++i) {
-                    Client client(server.endpoint);
-                    REQUIRE(client.echo("x") == "x");
-                    client.finish_writing();
-                    REQUIRE(client.receive_until_closed().empty());
-                }
-            };
-            const Remains start = remains_of(server);
-            connect_and_leave(500); // 最初の数百で、使い回すメモリがそろう
-            REQUIRE(eventually([&] { return remains_of(server) == start; }));
-            const long before = usage_of(server.pid()).resident_kib;
-            connect_and_leave(sanitized() ? 1000 : 9500);
-            CHECK(eventually([&] { return remains_of(server) == start; }));
-            if (!sanitized()) {
-                CHECK(usage_of(server.pid()).resident_kib - before < 1024);
-            }
-        }
-    }
-
-    TEST_CASE("止めたあと、前の接続が残っていても、同じポートですぐに始められる") {
-        for (const Model& model : models()) {
-            for (const int number : {SIGTERM, SIGINT}) {
-                CAPTURE(model.name);
-                CAPTURE(number);
-                auto first = std::make_unique<Server>(std::vector<std::string>{model.program});
-                const std::string port = port_of(first->endpoint);
-                const Client lingering(first->endpoint); // 第2章では、この子プロセスが生き残る
-                CHECK(lingering.echo("hello") == "hello");
-                Client gone(first->endpoint);
-                gone.close();
-                first->signal(number);
-                CHECK(first->wait() == 128 + number);
-                Process second({model.program, port});
-                CHECK(eventually([&] { return contains(second.output(), "\n"); }));
-                CHECK(second.output() == "listening on 127.0.0.1:" + port + "\n");
-                CHECK(second.errors().empty());
-                if (model.forks) {
-                    CHECK(lingering.echo("still served") == "still served");
-                }
-            }
         }
     }
 }

@@ -1,18 +1,27 @@
 // テストするサーバーの表。
 #pragma once
 
+#include "tests/process.h"
+
 #include <string>
 #include <vector>
 
 struct Model {
-    std::string name;    // "chapter02"
-    std::string program; // 起こすプログラム "build/chapter02"
-    bool concurrent;     // 二人目のクライアントを待たせない
-    bool forks;          // クライアントごとにプロセスを作る
-    bool threads;        // クライアントごとにスレッドを作る
+    std::string name; // "chapter02"
+    std::string program; // 起こすプログラム "build/chapter02"。ours でなければ "./my-server {port}"
+    bool concurrent;  // 二人目のクライアントを待たせない
+    bool forks;       // クライアントごとにプロセスを作る
+    bool threads;     // クライアントごとにスレッドを作る
+    bool ours = true; // この本のサーバー。引数やログの約束も確かめる
 };
 
 const std::vector<Model>& models();
 
+// サーバーを起こす。ours でなければ、空いているポートを選んで渡し、つながるまで待つ。
+Server start(const Model& model, const Process::Options& options = {});
+
 // 作ったものが入るフォルダー (make の BUILD)。
 std::string build_directory();
+
+// 検査つきで作ったものは、メモリの量や速さが本物と違う。
+bool sanitized();

@@ -1,0 +1,64 @@
+// make check が、壊れたサーバーを見逃さず、何が起きたかを日本語で言うことを確かめる。
+
+#include "tests/process.h"
+#include "tests/servers.h"
+
+#include <doctest/doctest.h>
+
+namespace {
+
+// server を、chapter のサーバーとして確かめる。test は、走らせるテストの名前の初め。
+Process check(const std::string& server, const std::string& chapter, const std::string& test) {
+    return Process({build_directory() + "/tests", "--server=" + server + " {port}",
+                    "--chapter=" + chapter, "--deadline=3", "-tc=" + test + "*"});
+}
+
+} // namespace
+
+TEST_SUITE("mutant") {
+    TEST_CASE("make check は、壊れたサーバーを見つける") {
+        struct Row {
+            std::string mutant;
+            std::string chapter;
+            std::string test;
+        };
+        const Row rows[] = {
+            {"text-only", "01", "64 MiB"},
+            {"one-recv", "01", "64 MiB"},
+            {"ignored-end", "01", "書き終えた"},
+            {"no-reuseaddr", "01", "止めたあと"},
+            {"reap-after-accept", "02", "50 人"},
+            {"one-reap-per-signal", "02", "50 人"},
+            {"no-reaping", "02", "50 人"},
+            {"forgotten-close", "02", "書き終えた"},
+            {"forgotten-server-close", "02", "止めたあと"},
+            {"join-at-once", "03", "二人目"},
+            {"partial-send", "03", "SIGSTOP"},
+            {"sigpipe", "03", "RST"},
+            {"fatal-reset", "03", "RST"},
+            {"unbounded-buffer", "03", "読まない"},
+        };
+        for (const Row& row : rows) {
+            CAPTURE(row.mutant);
+            Process process =
+                check(build_directory() + "/mutant/" + row.mutant, row.chapter, row.test);
+            CHECK(process.wait() == 1);
+            const std::string output = process.output();
+            INFO(output);
+            CHECK(output.find("  × " + row.test) != std::string::npos);
+            CHECK(output.find("    読むところ: docs/") != std::string::npos);
+            CHECK(output.find("0 passed, 1 failed\n") != std::string::npos);
+        }
+    }
+
+    TEST_CASE("make check は、正しいサーバーを通す") {
+        for (const std::string test : {"64 MiB", "書き終えた", "読まない", "二人目", "RST",
+                                       "SIGSTOP", "50 人", "止めたあと"}) {
+            CAPTURE(test);
+            Process process = check(build_directory() + "/chapter03", "03", test);
+            CHECK(process.wait() == 0);
+            INFO(process.output());
+            CHECK(process.output().find("1 passed, 0 failed\n") != std::string::npos);
+        }
+    }
+}
