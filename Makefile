@@ -3,7 +3,7 @@
 # make だけで、できることの一覧が出る。作ったものはすべて build/ に入る。
 # V=1 をつけると、コンパイルのコマンドをすべて見せる。
 # make test SANITIZE=thread のように SANITIZE を渡すと、検査つきで build/thread/ に作る。
-# STATIC=0 なら、第2章も動的にリンクして build/dynamic/ に作る (第2章のノートを参照)。
+# STATIC=0 なら、第2章も動的にリンクして build/dynamic/ に作る (第2章のノートの 8 節)。
 
 SHELL    := /bin/sh
 CXX      := $(if $(filter default,$(origin CXX)),g++,$(CXX))
@@ -11,7 +11,7 @@ BUILD    := build$(if $(SANITIZE),/$(SANITIZE),$(if $(filter 0,$(STATIC)),/dynam
 CXXFLAGS ?= -O2 -g
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
 COMPILE  := $(CXX) -std=c++20 $(CXXFLAGS) $(WARNINGS) -pthread -I. $(addprefix -isystem,$(wildcard /opt/homebrew/include)) \
-            $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all)
+            $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -DSANITIZE)
 Q        := $(if $(V),,@)
 JOBS     := $(shell getconf _NPROCESSORS_ONLN)
 
@@ -21,11 +21,11 @@ SOURCES  := $(wildcard common/*.cpp chapters/*/*.cpp tests/*.cpp)
 COMMON   := $(patsubst %.cpp,$(BUILD)/obj/%.o,$(wildcard common/*.cpp))
 HARNESS  := $(patsubst %.cpp,$(BUILD)/obj/%.o,tests/client.cpp tests/process.cpp)
 TESTS    := $(patsubst %.cpp,$(BUILD)/obj/%.o,tests/main.cpp $(wildcard tests/*_test.cpp)) $(HARNESS)
-SERVERS  := $(NUMBERS:%=$(BUILD)/chapter%)
+BINARIES := $(NUMBERS:%=$(BUILD)/chapter%)
 MUTANTS  := $(patsubst tests/mutants/%.patch,build/mutant/%,$(wildcard tests/mutants/*.patch))
-PROGRAMS := $(BUILD)/client $(SERVERS)
+PROGRAMS := $(BUILD)/client $(BINARIES)
 
-.PHONY: help all clean demo test check unit check-notes update-notes setup check-format tidy mutant client doctest
+.PHONY: help all clean demo test check bench soak unit check-notes update-notes setup check-format tidy mutant client doctest
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
@@ -43,7 +43,7 @@ $(NUMBERS:%=chapter%): chapter%: $(BUILD)/chapter%
 	@echo '動かし方: $< 7777      (止めるには Ctrl-C)'
 
 chapter%:
-	@echo 'make: 第$*章はありません。あるのは $(NUMBERS:%=chapter%) です' >&2; exit 2
+	@echo 'make: 第$*章のサーバーはありません。あるのは $(NUMBERS:%=chapter%) です (クライアントは make client)' >&2; exit 2
 
 # 章の番号から、前の章と比べる。diff は違いがあると 1 で終わるので、2 以上だけを失敗とする。
 diff%:
@@ -57,16 +57,22 @@ diff%:
 clean: ## build/ を消す
 	rm -rf build compile_commands.json
 
-demo: $(SERVERS) $(BUILD)/demo ## 三つのクライアントがどう待たされるかを見る (SVG=demo.svg で絵にもする)
-	@$(BUILD)/demo $(if $(SVG),--svg $(SVG)) $(SERVERS)
+demo: $(BINARIES) $(BUILD)/demo ## 三つのクライアントがどう待たされるかを見る (SVG=demo.svg で絵にもする)
+	@$(BUILD)/demo $(if $(SVG),--svg $(SVG)) $(BINARIES)
 
 check: $(BUILD)/tests ## あなたのサーバーを確かめる (make check SERVER='./my-server {port}' CHAPTER=02)
 	@$(if $(SERVER),,echo "使い方: make check SERVER='./my-server {port}' CHAPTER=01" >&2; exit 2;) \
 	$(BUILD)/tests --server='$(SERVER)' --chapter=$(or $(CHAPTER),01) --deadline=10 $(TEST_FLAGS)
 
 test: doctest ## すべてのテストを走らせる
-	@$(MAKE) -j$(JOBS) $(PROGRAMS) $(BUILD)/tests $(if $(SANITIZE),,$(BUILD)/demo $(MUTANTS))
+	@$(MAKE) -s -j$(JOBS) $(PROGRAMS) $(BUILD)/tests $(if $(SANITIZE),,$(BUILD)/demo $(MUTANTS))
 	@$(BUILD)/tests --build=$(BUILD) $(if $(SANITIZE),-tse=mutant) $(TEST_FLAGS)
+
+bench: $(BINARIES) $(BUILD)/bench ## 接続と往復の費用を測って並べる (QUICK=1 で短く、SERVERS='cmd {port}; ...' で追加)
+	@$(BUILD)/bench --csv $(BUILD)/bench.csv --pictures $(BUILD) --extra '$(SERVERS)' $(BINARIES)
+
+soak: doctest all $(BUILD)/tests ## 長いあいだ働かせても、何もたまらないことを確かめる (一つの章に 10 分)
+	@$(BUILD)/tests --build=$(BUILD) --no-skip -ts=soak
 
 unit: doctest $(BUILD)/unit ## common/ の単体テストだけを走らせる (macOS でも動く)
 	@$(BUILD)/unit
@@ -81,7 +87,7 @@ check-notes: all ## ノートの引用と端末の出力が、本物と同じか
 update-notes: all ## ノートの引用と端末の出力を、本物に合わせて書き直す
 	@python3 tests/check_notes.py --update $(NOTES)
 
-setup: ## テストに要るものを入れる
+setup: ## テストと実験と測定に要るものを入れる
 	@sh tests/setup.sh
 
 mutant: build/mutant/$(or $(NAME),?) ## わざと壊したサーバーを作る (make mutant NAME=forgotten-close)
@@ -107,16 +113,18 @@ $(BUILD)/obj/%.o: %.cpp
 
 $(BUILD)/client: $(BUILD)/obj/chapters/00-client/client.o $(COMMON)
 $(BUILD)/demo: $(BUILD)/obj/tests/demo.o $(HARNESS) $(COMMON)
+$(BUILD)/bench: $(BUILD)/obj/tests/bench.o $(HARNESS) $(COMMON)
 $(BUILD)/tests: $(TESTS) $(COMMON)
 $(BUILD)/unit: $(patsubst %,$(BUILD)/obj/tests/%.o,main unit_test) $(COMMON)
 $(foreach c,$(CHAPTERS),$(eval $(BUILD)/chapter$(firstword $(subst -, ,$c)): $(BUILD)/obj/chapters/$c/server.o $(COMMON)))
 
-# fork が写すのは、メモリの場所の一覧とページの表。共有ライブラリがなければ、どちらも短い。
+# fork の手間の多くは、メモリ領域の一覧とページの表をコピーすること。共有ライブラリがなければ、
+# どちらも短い (第2章のノートの 8 節)。
 ifeq ($(shell uname)$(SANITIZE)$(filter 0,$(STATIC)),Linux)
 $(BUILD)/chapter02: LDFLAGS := -static
 endif
 
-$(PROGRAMS) $(BUILD)/demo $(BUILD)/tests $(BUILD)/unit:
+$(PROGRAMS) $(BUILD)/demo $(BUILD)/bench $(BUILD)/tests $(BUILD)/unit:
 	$(Q)$(COMPILE) $(LDFLAGS) $^ -o $@
 
 build/mutant/%: tests/mutants/%.patch tests/mutant.sh $(wildcard chapters/*/server.cpp common/*) \
@@ -124,7 +132,7 @@ build/mutant/%: tests/mutants/%.patch tests/mutant.sh $(wildcard chapters/*/serv
 	$(Q)sh tests/mutant.sh $* '$(COMPILE)'
 
 build/mutant/%:
-	@echo 'make: 変異 "$*" はありません。あるのは次のとおりです' >&2
+	@echo 'make: $(if $(NAME),変異 "$*" はありません,NAME=名前 をつけてください)。あるのは次のとおりです' >&2
 	@printf '  make mutant NAME=%s\n' $(notdir $(MUTANTS)) >&2; exit 2
 
 -include $(patsubst %.cpp,$(BUILD)/obj/%.d,$(SOURCES))

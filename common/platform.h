@@ -21,7 +21,7 @@ inline constexpr int error_no_network = ENONET;
 // std::thread には大きさを渡せないので、既定の大きさのほうを変える。
 // 検査つきで作ったもの (SANITIZE=) は、検査のためにもスタックを使うので、変えない。
 inline void set_thread_stack_size([[maybe_unused]] std::size_t bytes) noexcept {
-#if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
+#ifndef SANITIZE
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, bytes);

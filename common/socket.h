@@ -5,7 +5,7 @@
 #include <utility>
 
 // 一つのディスクリプタを一つの Socket だけが持つ。ムーブで持ち主が移り、
-// 最後の持ち主が消えるときに閉じられる。空の Socket は fd() が -1。
+// 持ち主が消えるときに閉じられる。空の Socket は fd() が -1。
 class Socket {
 public:
     Socket() = default;

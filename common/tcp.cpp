@@ -39,7 +39,7 @@ Socket create_tcp_server_socket(const Endpoint& endpoint) {
     if (server.fd() == -1) {
         throw_error(errno, "socket", endpoint);
     }
-    // 前の接続の後始末 (TIME_WAIT) が残っていても、すぐに同じポートで始められるようにする。
+    // 前の接続の後始末 (TIME-WAIT) が残っていても、すぐに同じポートで始められるようにする。
     const int on = 1;
     if (setsockopt(server.fd(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == -1) {
         throw_error(errno, "setsockopt", endpoint);

@@ -106,7 +106,7 @@ class Note:
             self.lines = file.read().split('\n')
         self.prose = []                 # ブロックの外の (行番号, 行)
         self.blocks = []
-        self.sections = [('はじめ', [])]  # 「## 」で始まる節の (題, ブロック)
+        self.sections = [('はじめ', [])]  # 「## 」か「### 」で始まる節の (題, ブロック)
         self.anchors = set()
         self.edits = []                 # 書き換える (ブロック, 新しい行)
         slugs, block = Counter(), None
@@ -128,7 +128,7 @@ class Note:
                     name = slug(heading[2])
                     self.anchors.add(f'{name}-{slugs[name]}' if slugs[name] else name)
                     slugs[name] += 1
-                if heading and heading[1] == '##':
+                if heading and heading[1] in ('##', '###'):
                     self.sections.append((heading[2], []))
         if block:
             fail(block.place(), '``` が閉じていません')
@@ -661,6 +661,8 @@ def main():
     files = [os.path.relpath(path, root) for path in options.files]
     os.chdir(root)
 
+    if not options.quick and 'CHECK_NOTES_ISOLATED' not in os.environ:
+        isolate()
     notes = [Note(path) for path in files or glob.glob('README.md') + sorted(glob.glob('docs/*.md'))]
     for note in notes:
         for block in note.blocks:
@@ -672,8 +674,6 @@ def main():
         check_names(note)
 
     if not options.quick:
-        if 'CHECK_NOTES_ISOLATED' not in os.environ:
-            isolate()
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # 止められても、始めたプロセスを残さない
         # PR_SET_CHILD_SUBREAPER: 親を失ったプロセスを引き取る。init がすぐに回収するとはかぎらない。
         ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)

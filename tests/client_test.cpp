@@ -97,7 +97,7 @@ TEST_SUITE("client") {
             Process client(client_to(server.endpoint), {.input = file.path});
             CHECK(client.wait() == 1);
             CHECK(client.output() == reply);
-            CHECK(client.errors() == row.reason);
+            CHECK(client.errors() == std::string(row.reason));
         }
     }
 

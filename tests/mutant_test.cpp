@@ -128,7 +128,7 @@ TEST_SUITE("mutant") {
         Server server({program});
         Client client(server.endpoint);
         CHECK(client.echo("hello") == "hello");
-        server.signal(SIGTERM); // サーバーが先に閉じるので、サーバーの側に TIME_WAIT が残る
+        server.signal(SIGTERM); // サーバーが先に閉じるので、サーバーの側に TIME-WAIT が残る
         CHECK(server.wait() == 128 + SIGTERM);
         CHECK(client.receive_until_closed().empty());
         client.close();

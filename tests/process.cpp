@@ -23,9 +23,8 @@ constexpr uid_t nobody = 65534;
 // 名前のない一時ファイル。パイプと違い、だれも読まなくても書き手が止まらない。
 Socket temporary_file() {
     char path[] = "/tmp/echo-test-XXXXXX";
-    Socket file{mkstemp(path)};
+    Socket file{mkostemp(path, O_CLOEXEC | O_APPEND)};
     unlink(path);
-    fcntl(file.fd(), F_SETFL, fcntl(file.fd(), F_GETFL) | O_APPEND);
     return file;
 }
 

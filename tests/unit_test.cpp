@@ -16,6 +16,18 @@
 
 namespace {
 
+// 標準出力を、しばらく fd に向ける。ログがテストの出力に混ざらないようにする。
+struct Redirect {
+    int saved = dup(STDOUT_FILENO);
+    explicit Redirect(int fd) { dup2(fd, STDOUT_FILENO); }
+    Redirect(const Redirect&) = delete;
+    Redirect& operator=(const Redirect&) = delete;
+    ~Redirect() {
+        dup2(saved, STDOUT_FILENO);
+        close(saved);
+    }
+};
+
 bool is_open(int fd) {
     return fcntl(fd, F_GETFD) != -1;
 }
@@ -142,6 +154,8 @@ TEST_SUITE("unit") {
         const std::string port = address.substr(address.find(':') + 1);
         const Socket client = create_tcp_client_socket(*parse_endpoint(port.c_str(), "127.0.0.1"));
         {
+            const Socket nowhere{open("/dev/null", O_WRONLY)};
+            const Redirect redirect(nowhere.fd());
             const Socket accepted = accept_tcp_connection(server);
             CHECK(std::string(peer_address(accepted).text) == local_address(client).text);
             REQUIRE(send_all(client, "hello", 5));
@@ -180,6 +194,7 @@ TEST_SUITE("unit") {
             }
         });
         CHECK(send_all(writer, sent.data(), sent.size()));
+        shutdown(writer.fd(), SHUT_WR); // 送り残しがあれば、読み手が待ちつづけないように
         reading.join();
         CHECK(received == sent);
     }
@@ -197,12 +212,11 @@ TEST_SUITE("unit") {
     TEST_CASE("log_line: 一行は一度の write で、長すぎる行は切られる") {
         int ends[2] = {-1, -1};
         REQUIRE(pipe(ends) == 0);
-        const int saved = dup(STDOUT_FILENO);
-        dup2(ends[1], STDOUT_FILENO);
-        log_line("%s", std::string(1000, 'x').c_str());
-        print_line("%d", 42);
-        dup2(saved, STDOUT_FILENO);
-        close(saved);
+        {
+            const Redirect redirect(ends[1]);
+            log_line("%s", std::string(1000, 'x').c_str());
+            print_line("%d", 42);
+        }
         char buffer[2000];
         const ssize_t n = read(ends[0], buffer, sizeof buffer);
         close(ends[0]);

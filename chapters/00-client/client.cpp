@@ -17,7 +17,7 @@
 #include <system_error>
 #include <unistd.h>
 
-// 送ったバイト列と返ってきたバイト列を、ためずに比べるための数え札 (FNV-1a)。
+// 送ったバイト列と返ってきたバイト列を、ためずに比べるための、バイト数とハッシュ値 (FNV-1a)。
 struct Tally {
     long long bytes = 0;
     std::uint64_t hash = 14695981039346656037U;
@@ -52,7 +52,7 @@ int fail(const char* call) {
 int main(int argc, char* argv[]) {
     const Endpoint endpoint = endpoint_from_arguments(argc, argv);
 
-    // 去ったサーバーへの送信で終わらせられずに、理由を書いて終わる。
+    // SIGPIPE で終わらず、send の失敗として受け取って、理由を書いて終わる。
     std::signal(SIGPIPE, SIG_IGN);
 
     Socket client;
@@ -61,8 +61,7 @@ int main(int argc, char* argv[]) {
     } catch (const std::system_error& error) {
         die_with_error(error);
     }
-    // 送れないときに待たされない。送るのを待つ間も受け取るので、サーバーと待ち合って
-    // 止まることがない。
+    // ノンブロッキングにする。送れない間も受け取れるので、サーバーとのデッドロックにならない。
     fcntl(client.fd(), F_SETFL, fcntl(client.fd(), F_GETFL) | O_NONBLOCK);
 
     Tally sent;

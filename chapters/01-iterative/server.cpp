@@ -11,7 +11,7 @@
 int main(int argc, char* argv[]) {
     const Endpoint endpoint = endpoint_from_arguments(argc, argv);
 
-    // 去ったクライアントへの送信で、サーバーごと終わらせられないようにする。
+    // 切れた接続への send で、SIGPIPE にサーバーを終わらせられないようにする。
     std::signal(SIGPIPE, SIG_IGN);
 
     Socket server;

@@ -15,7 +15,7 @@
 // SIGCHLD のハンドラー: 終わった子プロセスを、残らず回収する。
 // 同時に終わった子プロセスのシグナルは一つにまとまるので、一度では足りない。
 void reap_children(int) {
-    const int saved_errno = errno; // 割り込まれた側が見ているかもしれない
+    const int saved_errno = errno; // 割り込まれた処理が、このあと errno を見るかもしれない
     pid_t pid = 0;
     do {
         pid = waitpid(-1, nullptr, WNOHANG);
@@ -26,14 +26,14 @@ void reap_children(int) {
 int main(int argc, char* argv[]) {
     const Endpoint endpoint = endpoint_from_arguments(argc, argv);
 
-    // 去ったクライアントへの送信で、サーバーごと終わらせられないようにする。
+    // 切れた接続への send で、SIGPIPE にサーバーを終わらせられないようにする。
     std::signal(SIGPIPE, SIG_IGN);
 
     struct sigaction action {};
     action.sa_handler = reap_children;
     sigemptyset(&action.sa_mask);
     action.sa_flags = SA_RESTART | SA_NOCLDSTOP;
-    sigaction(SIGCHLD, &action, nullptr);
+    sigaction(SIGCHLD, &action, nullptr); // 失敗するのは、引数が誤っているときだけ
 
     Socket server;
     try {
@@ -54,11 +54,11 @@ int main(int argc, char* argv[]) {
             // 子プロセス: このクライアントだけの相手をして終わる
             server.close(); // 待ち受けは親プロセスの仕事
             handle_tcp_client(client);
-            _exit(0); // exit と違い、親プロセスから写ったバッファを書き出さない
+            _exit(0); // exit と違い、親プロセスからコピーしたバッファーを書き出さない
         } else {
             // 親プロセス: すぐに次のクライアントを待ちに戻る
             log_line("forked child %d", pid);
         }
-        client.close(); // 相手をするのは子プロセス。親プロセスの写しは要らない
+        client.close(); // 子プロセスがコピーを持つ。作れなかったときは、ここで接続が閉じる
     }
 }

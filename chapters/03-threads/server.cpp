@@ -13,7 +13,7 @@
 #include <thread>
 #include <utility>
 
-// すべてのスレッドが同じ変数を見る。読み書きは、必ず clients_mutex を持って行う。
+// すべてのスレッドが同じ変数を見る。読み書きは、必ず clients_mutex をロックして行う。
 std::mutex clients_mutex;
 int clients = 0; // 今、相手をしているクライアントの数
 
@@ -33,10 +33,11 @@ void serve(Socket client) noexcept {
 int main(int argc, char* argv[]) {
     const Endpoint endpoint = endpoint_from_arguments(argc, argv);
 
-    // 去ったクライアントへの送信で、サーバーごと終わらせられないようにする。
+    // 切れた接続への send で、SIGPIPE にサーバーを終わらせられないようにする。
     std::signal(SIGPIPE, SIG_IGN);
 
-    // 既定の 8 MiB は要らない。小さければ、終わったスレッドのスタックが使い回される。
+    // 既定の 8 MiB は要らない。glibc が使い回しにとっておくのは合計 40 MiB までで、
+    // 小さいほど多く残る。
     set_thread_stack_size(128 * 1024);
 
     Socket server;
