@@ -161,6 +161,28 @@ void Process::signal(int number) const {
     kill(pid_, number);
 }
 
+void Process::stop() const {
+    kill(-pid_, SIGSTOP);
+    std::vector<pid_t> family = children_of(pid_);
+    family.push_back(pid_);
+    const bool stopped = eventually([&] {
+        return std::ranges::all_of(family, [](pid_t pid) {
+            const std::string tasks = std::to_string(pid) + "/task/";
+            return std::ranges::all_of(entries("/proc/" + tasks), [&](const std::string& task) {
+                const char state = read_stat(tasks + task).state;
+                return state == 'T' || state == 'Z' || state == 0;
+            });
+        });
+    });
+    if (!stopped) {
+        throw std::runtime_error("SIGSTOP did not stop the process");
+    }
+}
+
+void Process::resume() const {
+    kill(-pid_, SIGCONT);
+}
+
 bool Process::running() {
     if (!reaped_) {
         int status = 0;

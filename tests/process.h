@@ -39,6 +39,9 @@ public:
     Socket& output_pipe() { return pipe_; }
 
     void signal(int number) const; // このプロセスだけに送る
+    // このプロセスと、そこから生まれたものすべてを止め、どのスレッドも止まるまで待つ。
+    void stop() const;
+    void resume() const;
     bool running();
     // 終わるのを待ち、終了ステータスを返す。シグナルで終わったときは 128 + シグナルの番号、
     // deadline までに終わらなければ -1。
