@@ -1,0 +1,311 @@
+// 失敗と、行儀の悪いクライアントを起こす。失われるのは、多くてもその接続だけ。
+// 呼び出しの失敗は、本物のプログラムに strace で起こす (man strace の "Tampering")。
+
+#include "tests/client.h"
+#include "tests/process.h"
+#include "tests/servers.h"
+
+#include <doctest/doctest.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <future>
+#include <iterator>
+#include <random>
+#include <sstream>
+#include <thread>
+
+namespace {
+
+using namespace std::chrono_literals;
+
+bool strace_available() {
+    static const bool available = std::system("strace -o /dev/null true >/dev/null 2>&1") == 0;
+    return available;
+}
+const doctest::skip needs_strace(!strace_available());
+
+// ThreadSanitizer はスレッドを自分でも作り、シグナルのハンドラーを accept(2) が戻るまで遅らせる。
+bool thread_sanitized() {
+    return build_directory().find("thread") != std::string::npos;
+}
+
+// command を strace の下で起こすコマンド。-D なので、起きるプロセスは strace でなく command。
+// strace の記録は、標準エラー出力に足される。
+std::vector<std::string> failing(const std::string& syscalls, int error, const std::string& when,
+                                 const std::vector<std::string>& command) {
+    // strace -D は 3 秒で始まらないと SIGALRM で終わり、LeakSanitizer は strace の下で働けない。
+    std::vector<std::string> words = {"/usr/bin/env",
+                                      "--ignore-signal=ALRM",
+                                      "ASAN_OPTIONS=detect_leaks=0",
+                                      "strace",
+                                      "-D",
+                                      "-f",
+                                      "-qq",
+                                      "-A",
+                                      "-o",
+                                      "/proc/self/fd/2",
+                                      "-e",
+                                      "trace=nanosleep,clock_nanosleep," + syscalls,
+                                      "-e",
+                                      "inject=" + syscalls + ":error=" + std::to_string(error) +
+                                          ":when=" + when};
+    words.insert(words.end(), command.begin(), command.end());
+    return words;
+}
+
+// start で始まり、part を含む行の数。
+size_t count_lines(const std::string& text, const std::string& start, const std::string& part) {
+    size_t found = 0;
+    std::istringstream stream(text);
+    for (std::string line; std::getline(stream, line);) {
+        found += line.starts_with(start) && line.find(part) != std::string::npos ? 1 : 0;
+    }
+    return found;
+}
+
+size_t injected(const Process& process) {
+    return count_lines(process.errors(), "", "(INJECTED)");
+}
+
+bool all_reaped(const Server& server) {
+    return thread_sanitized() || eventually([&] { return children_of(server.pid()).empty(); });
+}
+
+// 失敗のあとに起きること。
+enum class Then {
+    unnoticed, // だれも気づかない
+    refused,   // その接続だけが、はじめから閉じる
+    cut,       // その接続だけが、四回返したあとで閉じる
+    next,      // すぐに次の accept(2)
+    rest,      // 休んでから次の accept(2)
+};
+
+struct Row {
+    const char* syscall;
+    const char* when; // 何回目の呼び出しを失敗させるか。スレッドごとに数える
+    std::vector<int> errors;
+    Then then;
+    const char* log = " failed: "; // 失敗一つごとのログ
+    bool Model::*only = nullptr;
+};
+
+const std::vector<int> of_one_connection = {ECONNABORTED, EPROTO,     EPERM,  ENETDOWN,
+                                            ENOPROTOOPT,  EHOSTDOWN,  ENONET, EHOSTUNREACH,
+                                            EOPNOTSUPP,   ENETUNREACH};
+const std::vector<int> exhausted = {EMFILE, ENFILE, ENOBUFS, ENOMEM};
+
+const Row rows[] = {
+    {"accept,accept4", "1+2", {EINTR}, Then::unnoticed},
+    {"accept,accept4", "2..4", of_one_connection, Then::next, "accept() failed: "},
+    {"accept,accept4", "2..3", exhausted, Then::rest, "accept() failed: "},
+    {"recvfrom", "1+3", {EINTR}, Then::unnoticed},
+    {"recvfrom", "5", {ECONNRESET, ETIMEDOUT, ENOMEM}, Then::cut, "recv() from 127.0.0.1:"},
+    {"sendto", "1+3", {EINTR}, Then::unnoticed},
+    {"sendto", "5", {EPIPE, ECONNRESET}, Then::cut, "send() to 127.0.0.1:"},
+    {"write", "1+2", {EINTR}, Then::unnoticed},
+    {"write", "2+1", {EPIPE, ENOSPC}, Then::unnoticed}, // ログだけが失われる
+    {"clone,?fork,?vfork", "2", {EAGAIN, ENOMEM}, Then::refused, "fork() failed: ", &Model::forks},
+    {"wait4", "1+2", {EINTR}, Then::unnoticed, " failed: ", &Model::forks},
+    {"wait4", "1", {ECHILD}, Then::unnoticed, " failed: ", &Model::forks},
+    {"clone3", "2", {EAGAIN}, Then::refused, "thread creation failed: ", &Model::threads},
+};
+
+bool applies(const Row& row, const Model& model) {
+    if (row.only != nullptr) {
+        return model.*row.only && !thread_sanitized();
+    }
+    return !sanitized() || std::string(row.syscall) != "write"; // 検査のためにも write(2) を使う
+}
+
+void check_fault(const Model& model, const Row& row, int error) {
+    const std::string syscall = row.syscall;
+    const std::string message = std::strerror(error);
+    CAPTURE(model.name);
+    CAPTURE(syscall);
+    CAPTURE(message);
+    Server server(failing(syscall, error, row.when, {model.program}));
+    {
+        const Client first(server.endpoint);
+        const Client second(server.endpoint);
+        // 反復サーバーでは、先に来たほうが去るまで、あとのほうは待つ。
+        const Client& victim = model.concurrent ? second : first;
+        const Client& bystander = model.concurrent ? first : second;
+        bystander.send("before");
+        REQUIRE((!model.concurrent || bystander.receive(6) == "before"));
+        if (row.then == Then::refused) {
+            REQUIRE(victim.receive_until_closed().empty());
+        } else if (row.then == Then::cut) {
+            for (int i = 0; i < 4; ++i) {
+                REQUIRE(victim.echo("hello") == "hello");
+            }
+            victim.send(syscall == "sendto" ? "lost" : "");
+            REQUIRE(victim.receive_until_closed().empty());
+        } else {
+            REQUIRE(victim.echo_random_stream(1, 1'000'000, 32'768));
+        }
+        REQUIRE((model.concurrent || bystander.receive(6) == "before"));
+        REQUIRE(bystander.echo("after") == "after");
+    }
+    REQUIRE(Client(server.endpoint).echo("later") == "later");
+    REQUIRE(server.running());
+    REQUIRE(all_reaped(server));
+    REQUIRE(eventually([&] { return injected(server) > 0; }));
+
+    const auto logged = [&](const std::string& part) {
+        return count_lines(server.output(), "[pid ", part);
+    };
+    const size_t failures = row.then == Then::unnoticed ? 0 : injected(server);
+    REQUIRE(eventually([&] { return logged(row.log) == failures; }));
+    REQUIRE(logged(" failed: " + message) == failures);
+    REQUIRE(logged(" failed: ") == failures);
+    REQUIRE(logged("accepted 127.0.0.1:") == (syscall == "write" && error != EINTR ? 0 : 3));
+    const std::string main_thread = std::to_string(server.pid()) + " ";
+    const bool rested = count_lines(server.errors(), main_thread, "nanosleep(") > 0;
+    REQUIRE(rested == (row.then == Then::rest));
+}
+
+void check_start(const std::string& program, const std::string& syscall, int error) {
+    CAPTURE(program);
+    CAPTURE(syscall);
+    Process process(failing(syscall, error, "1", {program, "9"}));
+    CHECK(process.wait() == 1);
+    CHECK(process.output().empty());
+    CHECK(count_lines(process.errors(),
+                      "error: " + syscall + " 127.0.0.1:9: ", std::strerror(error)) == 1);
+    CHECK(eventually([&] { return injected(process) == 1; }));
+}
+
+// 乱数で選んだ長さと間合いで四回話し、乱数で選んだように去る。違うものが返れば、それを言う。
+std::string visit(const Endpoint& server, std::uint64_t seed) {
+    std::mt19937_64 random(seed);
+    for (int visits = 0; visits < 4; ++visits) {
+        Client client(server);
+        for (auto left = random() % 8; left > 0; --left) {
+            const std::string words(1 + random() % 2000, static_cast<char>(random()));
+            if (client.echo(words) != words) {
+                return "違う言葉が返った";
+            }
+            std::this_thread::sleep_for(std::chrono::microseconds(random() % 3000));
+        }
+        const size_t chunk = 1UL << random() % 17;
+        const size_t total = random() % (100 * chunk);
+        if (random() % 2 == 0) {
+            const StreamResult result = client.echo_random_stream(seed, total, chunk);
+            if (!result) {
+                return result.problem;
+            }
+            continue;
+        }
+        client.send_until_full(seed, total, 0); // 返事は読まない
+        if (random() % 2 == 0) {
+            client.finish_writing();
+        }
+        client.reset();
+    }
+    return "";
+}
+
+} // namespace
+
+TEST_SUITE("fault") {
+    TEST_CASE("strace が使える") {
+        const char* const ci = std::getenv("CI");
+        if (ci != nullptr && std::string(ci) == "true") {
+            CHECK(strace_available());
+        } else if (!strace_available()) {
+            MESSAGE("strace が使えないので、呼び出しの失敗は起こさない");
+        }
+    }
+
+    TEST_CASE("呼び出しが失敗しても、失われるのは多くてその接続だけ" * needs_strace) {
+        for (const Row& row : rows) {
+            for (const Model& model : models()) {
+                if (!applies(row, model)) {
+                    continue;
+                }
+                for (const int error : row.errors) {
+                    check_fault(model, row, error);
+                }
+            }
+        }
+    }
+
+    TEST_CASE("どの呼び出しで始められなくても、一行の理由と 1" * needs_strace) {
+        for (const Model& model : models()) {
+            check_start(model.program, "socket", EMFILE);
+            check_start(model.program, "setsockopt", ENOMEM);
+            check_start(model.program, "bind", EACCES);
+            check_start(model.program, "listen", EADDRINUSE);
+        }
+        check_start(build_directory() + "/client", "socket", EMFILE);
+        check_start(build_directory() + "/client", "connect", ETIMEDOUT);
+    }
+
+    TEST_CASE("クライアントは、何度割り込まれても、すべてを送り、受け取り、書く" * needs_strace) {
+        const std::string program = build_directory() + "/client"; // 送る中身にもする
+        std::ifstream file(program, std::ios::binary);
+        const std::string contents{std::istreambuf_iterator<char>(file), {}};
+        const Server server({build_directory() + "/chapter01"});
+        for (const std::string syscall : {"?poll,ppoll", "read", "sendto", "recvfrom", "write"}) {
+            CAPTURE(syscall);
+            std::vector<std::string> command = {program, port_of(server.endpoint)};
+            if (syscall == "read") { // 起動のためにも読むので、入力を読むところだけ
+                command.insert(command.begin(), {"-P", program});
+            }
+            Process client(failing(syscall, EINTR, "1+2", command), {.input = program});
+            CHECK(client.wait() == 0);
+            CHECK((client.output() == contents));
+            CHECK(eventually([&] { return injected(client) > 0; }));
+        }
+    }
+
+    TEST_CASE("50 人が好きな長さと間合いで話し、途中で去る者がいても、ほかの者のバイトは違わない") {
+        const char* const given = std::getenv("ECHO_TEST_SEED");
+        const std::uint64_t seed = given == nullptr ? std::random_device{}() : std::stoull(given);
+        INFO("もう一度同じことをするには: ECHO_TEST_SEED=" << seed);
+        for (const Model& model : models()) {
+            if (!model.concurrent) {
+                continue;
+            }
+            CAPTURE(model.name);
+            Server server({model.program});
+            const int before = usage_of(server.pid()).descriptors;
+            std::vector<std::future<std::string>> visitors;
+            for (std::uint64_t i = 0; i < 50; ++i) {
+                visitors.push_back(
+                    std::async(std::launch::async, visit, server.endpoint, seed + i));
+            }
+            for (auto& visitor : visitors) {
+                CHECK(visitor.get() == "");
+            }
+            CHECK(server.running());
+            CHECK(all_reaped(server));
+            CHECK(eventually([&] { return usage_of(server.pid()).descriptors == before; }));
+        }
+    }
+
+    TEST_CASE("SIGCHLD が降りつづいても、100 MB がそのまま返る") {
+        for (const Model& model : models()) {
+            if (!model.forks) {
+                continue;
+            }
+            CAPTURE(model.name);
+            const Server server({model.program});
+            const Client client(server.endpoint);
+            auto stream = std::async(std::launch::async, [&] {
+                return client.echo_random_stream(1, 100'000'000, 256UL * 1024);
+            });
+            for (int i = 0; i < 1000 || stream.wait_for(0s) != std::future_status::ready; ++i) {
+                kill(-server.pid(), SIGCHLD); // 親プロセスにも、すべての子プロセスにも
+                REQUIRE(Client(server.endpoint).echo("hello") == "hello");
+            }
+            CHECK(stream.get());
+            CHECK(all_reaped(server));
+            CHECK(count_lines(server.output(), "[pid ", " failed: ") == 0);
+        }
+    }
+}
