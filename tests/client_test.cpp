@@ -16,7 +16,7 @@ namespace {
 
 std::vector<std::string> client_to(const Endpoint& endpoint) {
     const std::string text = to_text(endpoint).text;
-    return {build_directory() + "/client", text.substr(text.rfind(':') + 1)};
+    return {build_directory + "/client", text.substr(text.rfind(':') + 1)};
 }
 
 // size バイトのファイル。消えるときに消す。
@@ -52,7 +52,7 @@ struct FakeServer {
 
 TEST_SUITE("client") {
     TEST_CASE("どんな大きさのファイルも、そのまま返ってくる") {
-        const Server server({build_directory() + "/chapter01"});
+        const Server server({build_directory + "/chapter01"});
         for (const size_t size : {0UL, 1UL, 65536UL, 65537UL, 10'000'000UL}) {
             CAPTURE(size);
             const InputFile file(size);
@@ -124,7 +124,7 @@ TEST_SUITE("client") {
         CHECK(cut.wait() == 1);
         CHECK(cut.errors().find("bytes did not come back\n") != std::string::npos);
 
-        const Server server({build_directory() + "/chapter01"});
+        const Server server({build_directory + "/chapter01"});
         Process unread(client_to(server.endpoint), {.input = file.path, .output_to_pipe = true});
         unread.output_pipe().close();
         CHECK(unread.wait() == 1);

@@ -30,7 +30,7 @@ const doctest::skip needs_strace(!strace_available());
 
 // ThreadSanitizer はスレッドを自分でも作り、シグナルのハンドラーを accept(2) が戻るまで遅らせる。
 bool thread_sanitized() {
-    return build_directory().find("thread") != std::string::npos;
+    return build_directory.find("thread") != std::string::npos;
 }
 
 // command を strace の下で起こすコマンド。-D なので、起きるプロセスは strace でなく command。
@@ -241,15 +241,15 @@ TEST_SUITE("fault") {
             check_start(model.program, "bind", EACCES);
             check_start(model.program, "listen", EADDRINUSE);
         }
-        check_start(build_directory() + "/client", "socket", EMFILE);
-        check_start(build_directory() + "/client", "connect", ETIMEDOUT);
+        check_start(build_directory + "/client", "socket", EMFILE);
+        check_start(build_directory + "/client", "connect", ETIMEDOUT);
     }
 
     TEST_CASE("クライアントは、何度割り込まれても、すべてを送り、受け取り、書く" * needs_strace) {
-        const std::string program = build_directory() + "/client"; // 送る中身にもする
+        const std::string program = build_directory + "/client"; // 送る中身にもする
         std::ifstream file(program, std::ios::binary);
         const std::string contents{std::istreambuf_iterator<char>(file), {}};
-        const Server server({build_directory() + "/chapter01"});
+        const Server server({build_directory + "/chapter01"});
         for (const std::string syscall : {"?poll,ppoll", "read", "sendto", "recvfrom", "write"}) {
             CAPTURE(syscall);
             std::vector<std::string> command = {program, port_of(server.endpoint)};

@@ -15,9 +15,6 @@
 
 namespace {
 
-std::string build = "build";
-std::string foreign_server;         // make check の SERVER
-std::string foreign_chapter = "01"; // make check の CHAPTER: どの章のふるまいを期待するか
 unsigned passed = 0;
 unsigned failed = 0;
 unsigned skipped = 0; // 道具がなくて、確かめられなかったもの
@@ -94,38 +91,12 @@ REGISTER_REPORTER("check", 1, Check);
 
 } // namespace
 
-const std::vector<Model>& models() {
-    const bool concurrent = foreign_chapter != "01";
-    static const std::vector<Model> ours = {
-        {"chapter01", build + "/chapter01", false, false, false},
-        {"chapter02", build + "/chapter02", true, true, false},
-        {"chapter03", build + "/chapter03", true, false, true},
-    };
-    static const std::vector<Model> foreign = {{foreign_server, foreign_server, concurrent,
-                                                foreign_chapter == "02", foreign_chapter == "03",
-                                                false}};
-    return foreign_server.empty() ? ours : foreign;
-}
-
-Server start(const Model& model, const Process::Options& options) {
-    return model.ours ? Server({model.program}, "", options)
-                      : Server::foreign(model.program, options);
-}
-
-std::string build_directory() {
-    return build;
-}
-
-bool sanitized() {
-    return build.find("address") != std::string::npos || build.find("thread") != std::string::npos;
-}
-
 int main(int argc, char* argv[]) {
     std::string seconds = "30";
     struct {
         std::string_view name;
         std::string& value;
-    } const options[] = {{"--build=", build},
+    } const options[] = {{"--build=", build_directory},
                          {"--server=", foreign_server},
                          {"--chapter=", foreign_chapter},
                          {"--deadline=", seconds}};

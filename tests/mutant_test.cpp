@@ -22,7 +22,7 @@ size_t count(const std::string& text, const std::string& part) {
 }
 
 Server mutant(const std::string& name) {
-    return Server({build_directory() + "/mutant/" + name});
+    return Server({build_directory + "/mutant/" + name});
 }
 
 // number 人が順に来て、あいさつをして去る。
@@ -87,8 +87,7 @@ TEST_SUITE("mutant") {
         const std::string address = to_text(server.endpoint).text;
         server.signal(SIGTERM);
         CHECK(eventually([&] {
-            Process again(
-                {build_directory() + "/chapter02", address.substr(address.find(':') + 1)});
+            Process again({build_directory + "/chapter02", address.substr(address.find(':') + 1)});
             return again.wait() == 1 &&
                    again.errors() == "error: bind " + address + ": Address already in use\n";
         }));
@@ -124,7 +123,7 @@ TEST_SUITE("mutant") {
     }
 
     TEST_CASE("no-reuseaddr: 接続の記録が残っている間、同じポートで始められない") {
-        const std::string program = build_directory() + "/mutant/no-reuseaddr";
+        const std::string program = build_directory + "/mutant/no-reuseaddr";
         Server server({program});
         Client client(server.endpoint);
         CHECK(client.echo("hello") == "hello");

@@ -51,7 +51,7 @@ Remains remains_of(const Server& server) {
 // ThreadSanitizer は、シグナルのハンドラーを accept(2) が戻るまで遅らせる。
 // そのため、子プロセスをすぐに回収することだけは、検査つきでは確かめられない。
 bool signals_delayed(const Model& model) {
-    return model.forks && build_directory().find("thread") != std::string::npos;
+    return model.forks && build_directory.find("thread") != std::string::npos;
 }
 
 } // namespace

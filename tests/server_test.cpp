@@ -134,7 +134,7 @@ TEST_SUITE("server") {
             {{"0", ""}, "error: address \"\" is neither IPv4 nor IPv6\n"},
             {{"0", "127.0.0.1", "more"}, ""},
         };
-        std::vector<std::string> programs = {build_directory() + "/client"};
+        std::vector<std::string> programs = {build_directory + "/client"};
         for (const Model& model : models()) {
             programs.push_back(model.program);
         }
