@@ -38,7 +38,7 @@ int main(int argc, char* argv[]) {
 
     // 既定の 8 MiB は要らない。glibc が使い回しにとっておくのは合計 40 MiB までで、
     // 小さいほど多く残る。
-    set_thread_stack_size(128 * 1024);
+    set_thread_stack_size(128UL * 1024);
 
     Socket server;
     try {
