@@ -11,7 +11,13 @@
 
 namespace {
 
-// リポジトリの写し。消えるときに消す。
+std::string contents_of(const std::filesystem::path& path) {
+    std::ostringstream contents;
+    contents << std::ifstream(path).rdbuf();
+    return contents.str();
+}
+
+// リポジトリのコピー。消えるときに消す。
 struct Copy {
     std::filesystem::path root = "/tmp/echo-notes-XXXXXX";
     Copy() {
@@ -29,9 +35,7 @@ struct Copy {
 
     // ファイルの中の from を、初めの一つだけ to に変える。変えた行の番号を返す。
     int edit(const std::string& file, const std::string& from, const std::string& to) const {
-        std::ostringstream contents;
-        contents << std::ifstream(root / file).rdbuf();
-        std::string text = contents.str();
+        std::string text = contents_of(root / file);
         const size_t at = text.find(from);
         REQUIRE(at != std::string::npos);
         const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<long>(at), '\n');
@@ -56,6 +60,31 @@ TEST_SUITE("notes") {
         CHECK(process.errors().empty());
         INFO(process.output());
         CHECK(process.output().find("を確かめました") != std::string::npos);
+    }
+
+    TEST_CASE("make check の言う「読むところ」は、どれもノートの見出し") {
+        const std::string open = "「";
+        const std::string close = "」";
+        const std::string text = contents_of("tests/protocol_test.cpp");
+        std::string headings;
+        int found = 0;
+        for (size_t at = text.find("docs/"); at != std::string::npos;
+             at = text.find("docs/", at + 1)) {
+            size_t next = text.find(open, at);
+            headings = "\n" + contents_of(text.substr(at, next - at));
+            for (; text.compare(next, open.size(), open) == 0;
+                 ++found) { // 「」「」と並ぶこともある
+                const size_t begin = next + open.size();
+                const size_t end = text.find(close, begin);
+                const std::string heading = text.substr(begin, end - begin);
+                CAPTURE(heading);
+                const bool exists = headings.find("\n## " + heading + "\n") != std::string::npos ||
+                                    headings.find("\n### " + heading + "\n") != std::string::npos;
+                CHECK(exists);
+                next = end + close.size();
+            }
+        }
+        CHECK(found >= 10);
     }
 
     TEST_CASE("一語でも違えば、ファイルと行を言って失敗する") {

@@ -136,7 +136,7 @@ TEST_SUITE("protocol") {
 
     TEST_CASE("RST を送って去るクライアントは、自分の接続だけを失う") {
         INFO("読むところ: docs/00-introduction.md「5. コード」の SIGPIPE、"
-             "docs/01-iterative.md「生き残れること」");
+             "docs/01-iterative.md「待ち行列と、強制終了」");
         for (const Model& model : models()) {
             CAPTURE(model.name);
             Server server = start(model);
