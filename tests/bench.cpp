@@ -78,6 +78,7 @@ struct Plan {
 };
 
 constexpr std::size_t at_a_time = 8;  // 同時につなぎかける数
+constexpr std::size_t rush_hour = 32; // 混んだときに、同時につなぎかける数
 constexpr std::size_t warm_up = 40;   // churn の前のならし
 constexpr std::size_t too_many = 100; // これだけ失敗したら、その測定をやめる
 constexpr std::size_t spare_descriptors = 100;
@@ -437,7 +438,7 @@ void measure_churn(const Plan& plan, Row& row) {
         const Running server(row.candidate);
         LoadClient client(server.endpoint);
         startup = family().cpu;
-        client.run(Work::churn, warm_up, at_a_time, plan.limit, [&] {
+        client.run(Work::churn, warm_up, row.connections, plan.limit, [&] {
             const Family now = family();
             seen.insert(now.pids.begin(), now.pids.end());
             figures[processes] =
@@ -445,7 +446,7 @@ void measure_churn(const Plan& plan, Row& row) {
             figures[threads] = std::fmax(figures[threads], now.threads);
         });
         operations = static_cast<double>(client.latencies.size());
-        client.run(Work::churn, plan.churns, at_a_time, plan.limit);
+        client.run(Work::churn, plan.churns, row.connections, plan.limit);
         operations += static_cast<double>(client.latencies.size());
         add_latencies(figures, client);
         row.note = client.problem.empty() ? row.note : client.problem;
@@ -564,7 +565,7 @@ std::string number(double value, const char* otherwise) {
 }
 
 constexpr const char* legend = R"(
-load      churn: つなぎ、64 バイトを一往復し、閉じる (8 本ずつ)。一回は、接続一本
+load      churn: つなぎ、64 バイトを一往復し、閉じる (N 本ずつ)。一回は、接続一本
           hold:  N 本をつないだまま、そのすべてで 64 バイトの往復をくり返す。一回は、一往復
           floor: いつでも準備のできたソケットで recv と send をするだけ。これより安い往復はない
 op/s      一秒あたりの回数 [最小-最大]
@@ -713,6 +714,7 @@ std::vector<Row> empty_table(const Plan& plan) {
     std::vector<Row> rows = {{{"(floor)", "", false}, "floor", 64, {}, ""}};
     for (const Candidate& candidate : plan.candidates) {
         rows.push_back({candidate, "churn", at_a_time, {}, ""});
+        rows.push_back({candidate, "churn", rush_hour, {}, ""});
         for (const std::size_t connections : plan.held) {
             rows.push_back({candidate, "hold", connections, {}, ""});
         }

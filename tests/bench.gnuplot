@@ -24,7 +24,7 @@ shape(i) = word("7 5 9 13 11 15 6 4", (i - 1) % 8 + 1) + 0
 # 今の行が、その名前、負荷、ラウンドのものなら value、違えば描かない。
 is_round(round) = round eq "each" ? strstrt("123456789", strcol(4)[1:1]) > 0 : strcol(4) eq round
 pick(name, load, round, value) = strcol(1) eq name && strcol(2) eq load && is_round(round) ? value : NaN
-churn(i, round) = pick(word(servers, i), "churn", round, i)
+churn(i, round) = column(connections) == 8 ? pick(word(servers, i), "churn", round, i) : NaN
 # 同じ N の点が重ならないよう、少しずつ横にずらす。
 hold(i, round) = pick(word(servers, i), "hold", round, column(connections) * 1.06 ** (i - (count + 1) / 2.0))
 
