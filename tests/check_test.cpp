@@ -8,9 +8,11 @@
 namespace {
 
 // server を、chapter のサーバーとして確かめる。test は、走らせるテストの名前の初め。
-Process check(const std::string& server, const std::string& chapter, const std::string& test) {
+// seconds は、出来事が起きなかったと決めるまでの時間。
+Process check(const std::string& server, const std::string& chapter, const std::string& test,
+              const std::string& seconds) {
     return Process({build_directory + "/tests", "--server=" + server + " {port}",
-                    "--chapter=" + chapter, "--deadline=3", "-tc=" + test + "*"});
+                    "--chapter=" + chapter, "--deadline=" + seconds, "-tc=" + test + "*"});
 }
 
 } // namespace
@@ -41,7 +43,7 @@ TEST_SUITE("mutant") {
         for (const Row& row : rows) {
             CAPTURE(row.mutant);
             Process process =
-                check(build_directory + "/mutant/" + row.mutant, row.chapter, row.test);
+                check(build_directory + "/mutant/" + row.mutant, row.chapter, row.test, "1");
             CHECK(process.wait() == 1);
             const std::string output = process.output();
             INFO(output);
@@ -55,7 +57,7 @@ TEST_SUITE("mutant") {
         for (const std::string test : {"64 MiB", "書き終えた", "読まない", "二人目", "RST",
                                        "SIGSTOP", "50 人", "止めたあと"}) {
             CAPTURE(test);
-            Process process = check(build_directory + "/chapter03", "03", test);
+            Process process = check(build_directory + "/chapter03", "03", test, "30");
             CHECK(process.wait() == 0);
             INFO(process.output());
             CHECK(process.output().find("1 passed, 0 failed\n") != std::string::npos);
