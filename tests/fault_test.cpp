@@ -171,11 +171,11 @@ void check_fault(const Model& model, const Row& row, int error) {
 void check_start(const std::string& program, const std::string& syscall, int error) {
     CAPTURE(program);
     CAPTURE(syscall);
-    Process process(failing(syscall, error, "1", {program, "9"}));
+    Process process(failing(syscall, error, "1", {program, "0"}));
     CHECK(process.wait() == 1);
     CHECK(process.output().empty());
     CHECK(count_lines(process.errors(),
-                      "error: " + syscall + " 127.0.0.1:9: ", std::strerror(error)) == 1);
+                      "error: " + syscall + " 127.0.0.1:0: ", std::strerror(error)) == 1);
     CHECK(eventually([&] { return injected(process) == 1; }));
 }
 
@@ -295,6 +295,9 @@ TEST_SUITE("fault") {
             }
             CAPTURE(model.name);
             const Server server({model.program});
+            // 一人は返事を読まず、相手の子プロセスを send(2) で待たせる。
+            const Client stalled(server.endpoint);
+            const size_t sent = stalled.send_until_full(2, 64'000'000, 100);
             const Client client(server.endpoint);
             auto stream = std::async(std::launch::async, [&] {
                 return client.echo_random_stream(1, 100'000'000, 256UL * 1024);
@@ -304,6 +307,9 @@ TEST_SUITE("fault") {
                 REQUIRE(Client(server.endpoint).echo("hello") == "hello");
             }
             CHECK(stream.get());
+            stalled.finish_writing();
+            CHECK(stalled.receive_random_stream(2, sent));
+            CHECK(stalled.receive_until_closed().empty());
             CHECK(all_reaped(server));
             CHECK(count_lines(server.output(), "[pid ", " failed: ") == 0);
         }
