@@ -15,8 +15,7 @@
 namespace {
 
 std::vector<std::string> client_to(const Endpoint& endpoint) {
-    const std::string text = to_text(endpoint).text;
-    return {build_directory + "/client", text.substr(text.rfind(':') + 1)};
+    return {build_directory + "/client", port_of(endpoint)};
 }
 
 // size バイトのファイル。消えるときに消す。

@@ -15,7 +15,6 @@
 #include <future>
 #include <iterator>
 #include <random>
-#include <sstream>
 #include <thread>
 
 namespace {
@@ -27,11 +26,6 @@ bool strace_available() {
     return available;
 }
 const doctest::skip needs_strace(!strace_available());
-
-// ThreadSanitizer はスレッドを自分でも作り、シグナルのハンドラーを accept(2) が戻るまで遅らせる。
-bool thread_sanitized() {
-    return build_directory.find("thread") != std::string::npos;
-}
 
 // command を strace の下で起こすコマンド。-D なので、起きるプロセスは strace でなく command。
 // strace の記録は、標準エラー出力に足される。
@@ -57,18 +51,8 @@ std::vector<std::string> failing(const std::string& syscalls, int error, const s
     return words;
 }
 
-// start で始まり、part を含む行の数。
-size_t count_lines(const std::string& text, const std::string& start, const std::string& part) {
-    size_t found = 0;
-    std::istringstream stream(text);
-    for (std::string line; std::getline(stream, line);) {
-        found += line.starts_with(start) && line.find(part) != std::string::npos ? 1 : 0;
-    }
-    return found;
-}
-
 size_t injected(const Process& process) {
-    return count_lines(process.errors(), "", "(INJECTED)");
+    return lines_with(process.errors(), "(INJECTED)").size();
 }
 
 bool all_reaped(const Server& server) {
@@ -156,7 +140,7 @@ void check_fault(const Model& model, const Row& row, int error) {
     REQUIRE(eventually([&] { return injected(server) > 0; }));
 
     const auto logged = [&](const std::string& part) {
-        return count_lines(server.output(), "[pid ", part);
+        return lines_with(server.output(), part, "[pid ").size();
     };
     const size_t failures = row.then == Then::unnoticed ? 0 : injected(server);
     REQUIRE(eventually([&] { return logged(row.log) == failures; }));
@@ -164,7 +148,7 @@ void check_fault(const Model& model, const Row& row, int error) {
     REQUIRE(logged(" failed: ") == failures);
     REQUIRE(logged("accepted 127.0.0.1:") == (syscall == "write" && error != EINTR ? 0 : 3));
     const std::string main_thread = std::to_string(server.pid()) + " ";
-    const bool rested = count_lines(server.errors(), main_thread, "nanosleep(") > 0;
+    const bool rested = !lines_with(server.errors(), "nanosleep(", main_thread).empty();
     REQUIRE(rested == (row.then == Then::rest));
 }
 
@@ -174,8 +158,8 @@ void check_start(const std::string& program, const std::string& syscall, int err
     Process process(failing(syscall, error, "1", {program, "0"}));
     CHECK(process.wait() == 1);
     CHECK(process.output().empty());
-    CHECK(count_lines(process.errors(),
-                      "error: " + syscall + " 127.0.0.1:0: ", std::strerror(error)) == 1);
+    CHECK(lines_with(process.errors(), std::strerror(error), "error: " + syscall + " 127.0.0.1:0: ")
+              .size() == 1);
     CHECK(eventually([&] { return injected(process) == 1; }));
 }
 
@@ -311,7 +295,7 @@ TEST_SUITE("fault") {
             CHECK(stalled.receive_random_stream(2, sent));
             CHECK(stalled.receive_until_closed().empty());
             CHECK(all_reaped(server));
-            CHECK(count_lines(server.output(), "[pid ", " failed: ") == 0);
+            CHECK(lines_with(server.output(), " failed: ", "[pid ").empty());
         }
     }
 }

@@ -8,18 +8,9 @@
 
 #include <csignal>
 #include <set>
-#include <sstream>
 #include <vector>
 
 namespace {
-
-size_t count(const std::string& text, const std::string& part) {
-    size_t found = 0;
-    for (size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) {
-        ++found;
-    }
-    return found;
-}
 
 Server mutant(const std::string& name) {
     return Server({build_directory + "/mutant/" + name});
@@ -55,16 +46,9 @@ TEST_SUITE("mutant") {
     TEST_CASE("exit-in-child: 親プロセスがためた行を、子プロセスがみな書き出す") {
         const Server server = mutant("exit-in-child");
         visit(server, 20);
-        const std::string output = server.output();
-        std::set<std::string> distinct;
-        std::istringstream stream(output);
-        for (std::string line; std::getline(stream, line);) {
-            if (line.starts_with("forked child")) {
-                distinct.insert(line);
-            }
-        }
-        CHECK(count(output, "forked child") == 19 * 20 / 2); // 0 + 1 + ... + 19
-        CHECK(distinct.size() == 19);
+        const auto lines = lines_with(server.output(), "forked child");
+        CHECK(lines.size() == 19 * 20 / 2); // 0 + 1 + ... + 19
+        CHECK(std::set<std::string>(lines.begin(), lines.end()).size() == 19);
     }
 
     TEST_CASE("forgotten-close: 子プロセスが終わっても、クライアントに終わりが届かない") {
@@ -87,7 +71,7 @@ TEST_SUITE("mutant") {
         const std::string address = to_text(server.endpoint).text;
         server.signal(SIGTERM);
         CHECK(eventually([&] {
-            Process again({build_directory + "/chapter02", address.substr(address.find(':') + 1)});
+            Process again({build_directory + "/chapter02", port_of(server.endpoint)});
             return again.wait() == 1 &&
                    again.errors() == "error: bind " + address + ": Address already in use\n";
         }));
@@ -115,11 +99,11 @@ TEST_SUITE("mutant") {
         CHECK(all_zombies(server, 49));
     }
 
-    TEST_CASE("counter-in-child: どの子プロセスも、自分の写しを 1 にするだけ") {
+    TEST_CASE("counter-in-child: どの子プロセスも、自分のコピーを 1 にするだけ") {
         const Server server = mutant("counter-in-child");
         const auto clients = crowd(server, 3);
-        CHECK(count(server.output(), "serving 1 clients\n") == 3);
-        CHECK(count(server.output(), "serving") == 3);
+        CHECK(lines_with(server.output(), "serving 1 clients").size() == 3);
+        CHECK(lines_with(server.output(), "serving").size() == 3);
     }
 
     TEST_CASE("no-reuseaddr: 接続の記録が残っている間、同じポートで始められない") {
@@ -132,7 +116,7 @@ TEST_SUITE("mutant") {
         CHECK(client.receive_until_closed().empty());
         client.close();
         const std::string address = to_text(server.endpoint).text;
-        Process again({program, address.substr(address.find(':') + 1)});
+        Process again({program, port_of(server.endpoint)});
         CHECK(again.wait() == 1);
         CHECK(again.errors() == "error: bind " + address + ": Address already in use\n");
     }

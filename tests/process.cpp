@@ -198,6 +198,18 @@ int Process::wait() {
     return eventually([this] { return !running(); }) ? status_ : -1;
 }
 
+std::vector<std::string> lines_with(const std::string& text, const std::string& part,
+                                    const std::string& start) {
+    std::vector<std::string> lines;
+    std::istringstream stream(text);
+    for (std::string line; std::getline(stream, line);) {
+        if (line.starts_with(start) && line.find(part) != std::string::npos) {
+            lines.push_back(line);
+        }
+    }
+    return lines;
+}
+
 Endpoint endpoint_from_text(const std::string& text) {
     const auto colon = text.rfind(':');
     std::string host = text.substr(0, colon);
@@ -209,6 +221,14 @@ Endpoint endpoint_from_text(const std::string& text) {
         throw std::runtime_error("not an endpoint: " + text);
     }
     return *endpoint;
+}
+
+Endpoint endpoint_from_first_line(const std::string& text) {
+    const std::string expected = "listening on ";
+    if (!text.starts_with(expected)) {
+        throw std::runtime_error("not the first line of a server: " + text);
+    }
+    return endpoint_from_text(text.substr(expected.size(), text.find('\n') - expected.size()));
 }
 
 std::string port_of(const Endpoint& endpoint) {
@@ -224,12 +244,7 @@ Server::Server(std::vector<std::string> command, const std::string& address, con
         first = output();
         return first.find('\n') != std::string::npos || ended;
     });
-    const std::string expected = "listening on ";
-    if (!first.starts_with(expected)) {
-        throw std::runtime_error("the server did not start: " + first + errors());
-    }
-    endpoint =
-        endpoint_from_text(first.substr(expected.size(), first.find('\n') - expected.size()));
+    endpoint = endpoint_from_first_line(first + errors());
 }
 
 Server Server::foreign(const std::string& command, const Options& options) {

@@ -71,8 +71,13 @@ private:
     Server(const std::string& command, const Endpoint& chosen, const Options& options);
 };
 
+// text の行のうち、start で始まり、part を含むもの。改行はつかない。
+std::vector<std::string> lines_with(const std::string& text, const std::string& part,
+                                    const std::string& start = "");
 // "127.0.0.1:7000" か "[::1]:7000" を Endpoint にする。
 Endpoint endpoint_from_text(const std::string& text);
+// 起動の行 "listening on 127.0.0.1:7000" の言う Endpoint。違う行なら std::runtime_error を投げる。
+Endpoint endpoint_from_first_line(const std::string& text);
 std::string port_of(const Endpoint& endpoint);
 
 // /proc から読む、プロセスのようす (Linux)。

@@ -48,12 +48,6 @@ Remains remains_of(const Server& server) {
     return {usage.descriptors, sanitized() ? 0 : usage.threads, children_of(server.pid()).size()};
 }
 
-// ThreadSanitizer は、シグナルのハンドラーを accept(2) が戻るまで遅らせる。
-// そのため、子プロセスをすぐに回収することだけは、検査つきでは確かめられない。
-bool signals_delayed(const Model& model) {
-    return model.forks && build_directory.find("thread") != std::string::npos;
-}
-
 } // namespace
 
 TEST_SUITE("protocol") {
@@ -196,7 +190,7 @@ TEST_SUITE("protocol") {
     TEST_CASE("50 人が来て去れば、だれも来なくてもゾンビは残らない") {
         INFO("読むところ: docs/02-fork.md「ゾンビを作る」「シグナルの数だけ回収する」");
         for (const Model& model : models()) {
-            if (signals_delayed(model)) {
+            if (model.forks && thread_sanitized()) {
                 continue;
             }
             CAPTURE(model.name);
@@ -252,7 +246,7 @@ TEST_SUITE("protocol") {
     TEST_CASE("10000 の接続のあとに、何も残らない") {
         INFO("読むところ: docs/02-fork.md「親プロセスが閉じ忘れる」");
         for (const Model& model : models()) {
-            if (signals_delayed(model)) {
+            if (model.forks && thread_sanitized()) {
                 continue;
             }
             CAPTURE(model.name);

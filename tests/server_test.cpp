@@ -13,7 +13,6 @@
 #include <fstream>
 #include <memory>
 #include <set>
-#include <sstream>
 #include <string>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -26,17 +25,6 @@ using Clock = std::chrono::steady_clock;
 
 bool contains(const std::string& text, const std::string& part) {
     return text.find(part) != std::string::npos;
-}
-
-std::vector<std::string> lines_with(const std::string& text, const std::string& part) {
-    std::vector<std::string> lines;
-    std::istringstream stream(text);
-    for (std::string line; std::getline(stream, line);) {
-        if (contains(line, part)) {
-            lines.push_back(line);
-        }
-    }
-    return lines;
 }
 
 // ログの行の先頭の "[pid 4021 tid 4022]" を読む。
@@ -161,7 +149,7 @@ TEST_SUITE("server") {
 
     TEST_CASE("始められなければ、呼び出しとアドレスと理由の一行と 1") {
         const Socket taken = create_tcp_server_socket(*parse_endpoint("0", "127.0.0.1"));
-        const std::string taken_text = local_address(taken).text;
+        const Endpoint taken_at = endpoint_from_text(local_address(taken).text);
         int first_unprivileged = 1024;
         std::ifstream("/proc/sys/net/ipv4/ip_unprivileged_port_start") >> first_unprivileged;
         struct Row {
@@ -170,8 +158,8 @@ TEST_SUITE("server") {
             std::string reason;
         };
         const Row rows[] = {
-            {taken_text.substr(taken_text.find(':') + 1), "127.0.0.1",
-             "error: bind " + taken_text + ": Address already in use\n"},
+            {port_of(taken_at), "127.0.0.1",
+             "error: bind " + std::string(to_text(taken_at).text) + ": Address already in use\n"},
             {"0", "192.0.2.1", "error: bind 192.0.2.1:0: Cannot assign requested address\n"},
             {"1", "127.0.0.1", "error: bind 127.0.0.1:1: Permission denied\n"},
         };
@@ -240,9 +228,7 @@ TEST_SUITE("server") {
             char line[100] = {};
             REQUIRE(read(process.output_pipe().fd(), line, sizeof line - 1) > 0);
             process.output_pipe().close();
-            const std::string text(line);
-            const Endpoint endpoint = endpoint_from_text(text.substr(
-                sizeof "listening on " - 1, text.find('\n') - (sizeof "listening on " - 1)));
+            const Endpoint endpoint = endpoint_from_first_line(line);
             for (int i = 0; i < 3; ++i) {
                 CHECK(Client(endpoint).echo("hello") == "hello");
             }

@@ -19,6 +19,9 @@ Server start(const Model& model, const Process::Options& options) {
 }
 
 bool sanitized() {
-    return build_directory.find("address") != std::string::npos ||
-           build_directory.find("thread") != std::string::npos;
+    return build_directory.find("address") != std::string::npos || thread_sanitized();
+}
+
+bool thread_sanitized() {
+    return build_directory.find("thread") != std::string::npos;
 }

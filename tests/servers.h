@@ -28,3 +28,6 @@ inline std::string foreign_chapter = "01";
 
 // 検査つきで作ったものは、メモリの量や速さが本物と違う。
 bool sanitized();
+// ThreadSanitizer つきのものは、自分でもスレッドを作り、シグナルのハンドラーを accept(2) が
+// 戻るまで遅らせる。そのため、失敗の数と、子プロセスをすぐに回収することは、確かめられない。
+bool thread_sanitized();
