@@ -145,9 +145,10 @@ Process::Process(const std::vector<std::string>& command, const Options& options
 }
 
 Process::~Process() {
-    // グループには、サーバーの作った子プロセスもいる。回収する前なので番号は使い回されない。
+    // グループには、サーバーの作った子プロセスもいる。回収するまで、番号は使い回されない。
     kill(-pid_, SIGKILL);
     wait();
+    waitpid(pid_, nullptr, WNOHANG);
 }
 
 std::string Process::output() const {
@@ -184,14 +185,14 @@ void Process::resume() const {
 }
 
 bool Process::running() {
-    if (!reaped_) {
-        int status = 0;
-        if (waitpid(pid_, &status, WNOHANG) == pid_) {
-            reaped_ = true;
-            status_ = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-        }
+    siginfo_t info{};
+    // WNOWAIT: 終わったことだけを知る。回収は、グループを終わらせたあとでする。
+    waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT);
+    if (info.si_pid == pid_) {
+        ended_ = true;
+        status_ = info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
     }
-    return !reaped_;
+    return !ended_;
 }
 
 int Process::wait() {

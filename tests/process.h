@@ -50,7 +50,7 @@ public:
 private:
     pid_t pid_ = -1;
     int status_ = -1; // 終わったあとは終了ステータス
-    bool reaped_ = false;
+    bool ended_ = false;
     Socket output_;
     Socket errors_;
     Socket pipe_;
