@@ -23,7 +23,6 @@
 #include <iterator>
 #include <limits>
 #include <memory>
-#include <sched.h>
 #include <set>
 #include <sstream>
 #include <stdexcept>
@@ -94,23 +93,6 @@ double cpu_clock(clockid_t clock) {
     return 1e6 * static_cast<double>(time.tv_sec) + 1e-3 * static_cast<double>(time.tv_nsec);
 }
 
-// 一往復の費用は、クライアントとサーバーが同じ CPU に乗るかどうかで変わる。できるだけ別になるよう、
-// 自分は最後の CPU だけで動く。サーバーは、どの CPU も使える (起こすときに受け継がれる)。
-void move_to_cpus(bool of_servers) {
-    static const cpu_set_t all = [] {
-        cpu_set_t set{};
-        sched_getaffinity(0, sizeof set, &set);
-        return set;
-    }();
-    int last = CPU_SETSIZE - 1;
-    while (!CPU_ISSET(last, &all)) {
-        --last;
-    }
-    cpu_set_t mine{};
-    CPU_SET(last, &mine);
-    sched_setaffinity(0, sizeof mine, of_servers ? &all : &mine);
-}
-
 // ---- 負荷をかけるクライアント ----
 
 enum class Work {
@@ -131,6 +113,8 @@ public:
     std::size_t held = 0;          // 持っている接続の数
 
     // total 回を parallel 本ずつ進める。limit を過ぎたら、新しい回は始めない。
+    // churn は波で進める: parallel 本がいっせいに来て、みな去ってから次が来る。去ったそばから次が
+    // 来るのでは、サーバーに一度にいるのは parallel 本よりずっと少ない。
     // look は、出来事を一つ扱うたびに呼ぶ。
     void run(Work work, std::size_t total, std::size_t parallel, Clock::duration limit,
              const std::function<void()>& look = {}) {
@@ -159,6 +143,11 @@ public:
                 left_ = 0;
                 for (Connection& connection : connections_) {
                     fail(connection, std::to_string(patience.count()) + " 秒待っても返事がない");
+                }
+            }
+            if (work == Work::churn && active_ == 0) {
+                for (Connection& connection : connections_) {
+                    start(connection);
                 }
             }
         }
@@ -257,9 +246,9 @@ private:
             std::chrono::duration<double, std::micro>(progress_ - connection.started).count());
         connection.state = Connection::idle;
         --active_;
-        if (work_ != Work::connect) {
+        if (work_ == Work::echo) {
             start(connection);
-        } else if (left_ > 0) {
+        } else if (work_ == Work::connect && left_ > 0) {
             start(connections_.emplace_back());
         }
     }
@@ -273,9 +262,6 @@ private:
         problem = problem.empty() ? why : problem;
         if (++failures >= too_many || work_ == Work::connect) {
             left_ = 0;
-        }
-        if (work_ == Work::churn) {
-            start(connection);
         }
     }
 
@@ -361,43 +347,14 @@ double reaped_cpu() {
 
 // 動いているサーバー。消えるときに、子孫のすべてを終わらせて回収する。
 struct Running {
-    std::unique_ptr<Process> process;
-    Endpoint endpoint;
+    std::unique_ptr<Server> process;
 
-    Running() = default;
-    explicit Running(const Candidate& candidate) : Running() { // 委譲すれば、途中で投げても片づく
-        move_to_cpus(true);
+    explicit Running(const Candidate& candidate)
+        : process(candidate.foreign ? new Server(Server::foreign(candidate.command))
+                                    : new Server({candidate.command})) {
         if (candidate.foreign) {
-            start_foreign(candidate.command);
-        } else {
-            auto server = std::make_unique<Server>(std::vector{candidate.command});
-            endpoint = server->endpoint;
-            process = std::move(server);
+            std::this_thread::sleep_for(100ms); // つながるかを試した一本が片づくまで
         }
-        move_to_cpus(false);
-    }
-    // 空いている番号をカーネルに選ばせて {port} に入れ、つながるまで待つ。
-    void start_foreign(std::string command) {
-        endpoint = *parse_endpoint("0", "127.0.0.1");
-        const std::string free = local_address(create_tcp_server_socket(endpoint)).text;
-        endpoint = endpoint_from_text(free);
-        for (std::size_t at = 0; (at = command.find("{port}")) != std::string::npos;) {
-            command.replace(at, 6, free.substr(free.rfind(':') + 1));
-        }
-        process =
-            std::make_unique<Process>(std::vector<std::string>{"/bin/sh", "-c", "exec " + command});
-        eventually([&] {
-            try {
-                create_tcp_client_socket(endpoint);
-                return true;
-            } catch (const std::system_error&) {
-                return interrupted != 0 || !process->running();
-            }
-        });
-        if (!process->running()) {
-            throw std::runtime_error("cannot start " + command + ": " + process->errors());
-        }
-        std::this_thread::sleep_for(100ms); // つないでみた一本が片づくまで
     }
     ~Running() {
         process.reset();
@@ -436,7 +393,7 @@ void measure_churn(const Plan& plan, Row& row) {
     std::set<pid_t> seen;
     {
         const Running server(row.candidate);
-        LoadClient client(server.endpoint);
+        LoadClient client(server.process->endpoint);
         startup = family().cpu;
         client.run(Work::churn, warm_up, row.connections, plan.limit, [&] {
             const Family now = family();
@@ -472,7 +429,7 @@ void measure_hold(const Plan& plan, Row& row) {
     const double whole = proc_kib("/proc/meminfo", "MemTotal:");
     const Running server(row.candidate);
     const double idle = pss_kib(family());
-    LoadClient client(server.endpoint);
+    LoadClient client(server.process->endpoint);
     const auto begin = Clock::now();
     while (client.held < wanted) {
         const std::size_t some = std::min<std::size_t>(wanted - client.held, 250);
@@ -565,7 +522,8 @@ std::string number(double value, const char* otherwise) {
 }
 
 constexpr const char* legend = R"(
-load      churn: つなぎ、64 バイトを一往復し、閉じる (N 本ずつ)。一回は、接続一本
+load      churn: N 本がいっせいに来て、それぞれつなぎ、64 バイトを一往復し、閉じる。
+                 みな去ったら、次の N 本。一回は、接続一本
           hold:  N 本をつないだまま、そのすべてで 64 バイトの往復をくり返す。一回は、一往復
           floor: いつでも準備のできたソケットで recv と send をするだけ。これより安い往復はない
 op/s      一秒あたりの回数 [最小-最大]
@@ -576,7 +534,6 @@ KiB/conn  接続一本あたりのメモリ: (N 本のときの PSS - 接続の�
           カーネルの中の分 (ソケット、プロセスの管理、ページテーブル) は含まない
 proc, thr 一番多いときのプロセスとスレッドの数
 err       失敗した回数 (全ラウンドの合計)
-クライアントは一つの CPU だけで動き、サーバーはすべての CPU を使える。
 サーバーは接続ごとにログを書く。その費用は、どの数にも含まれている。
 )";
 
@@ -749,13 +706,15 @@ int main(int argc, char* argv[]) try {
         return 2;
     }
     for (const int number : {SIGINT, SIGTERM}) {
-        std::signal(number, [](int) { interrupted = 1; });
+        std::signal(number, [](int caught) {
+            interrupted = 1;
+            std::signal(caught, SIG_DFL); // 二度目は、片づけを待たずに終わる
+        });
     }
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     if (!std::ofstream(plan.csv, std::ios::app)) { // 何分も測ったあとで気づくのでは遅い
         throw std::runtime_error("cannot write " + plan.csv);
     }
-    move_to_cpus(false);
     const std::size_t descriptors = raise_descriptor_limit(plan.held.back() + spare_descriptors);
 
     std::vector<Row> rows = empty_table(plan);
