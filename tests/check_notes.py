@@ -84,21 +84,22 @@ def make(*arguments):
 class Block:
     """``` で囲まれた一つのブロック。"""
 
-    def __init__(self, note, start, fence):
+    def __init__(self, note, start, fence, label):
         self.note, self.start = note, start  # start は ``` の行番号
-        self.indent, self.fence, self.language, self.title, self.words = fence.groups(default='')
-        self.words = set(self.words.split())
+        self.indent, self.fence, self.language = fence.groups()
+        self.title, self.word = label.groups(default='') if label else ('', '')
         self.lines = []
 
     def place(self, offset=0):
         return f'{self.note.path}:{self.start + offset}'
 
     def replay(self):
-        return self.language == 'console' and '測定' not in self.words
+        return self.language == 'console' and self.word != '測定'
 
 
 class Note:
-    FENCE = re.compile(r'( *)(`{3,}|~{3,}) *([^\s`\[]*) *(?:\[(.*?)\])?([^`]*)$')
+    FENCE = re.compile(r'( *)(`{3,}|~{3,}) *([^`]*)$')
+    LABEL = re.compile(r' *\*\*([^*]+)\*\*(?: \((.+)\))?')  # ブロックの前の行に書く、ブロックの名前
 
     def __init__(self, path):
         self.path = path
@@ -109,18 +110,21 @@ class Note:
         self.sections = [('はじめ', [])]  # 「## 」か「### 」で始まる節の (題, ブロック)
         self.anchors = set()
         self.edits = []                 # 書き換える (ブロック, 新しい行)
-        slugs, block = Counter(), None
+        slugs, block, label = Counter(), None, None
         for number, line in enumerate(self.lines, 1):
             if block and re.fullmatch(f' *{block.fence[0]}{{{len(block.fence)},}} *', line):
                 block = None
             elif block:
                 block.lines.append(line[len(block.indent):].rstrip())
             elif self.FENCE.match(line):
-                block = Block(self, number, self.FENCE.match(line))
+                block, label = Block(self, number, self.FENCE.match(line), label), None
                 if block.fence == '```':  # もっと長いものは書き方の見本なので、読まない
                     self.blocks.append(block)
                     self.sections[-1][1].append(block)
             else:
+                if label and line:
+                    fail(f'{path}:{number}', 'ブロックの名前のあとに、ブロックがありません', label[0])
+                label = self.LABEL.fullmatch(line) or (None if line else label)
                 self.prose.append((number, line))
                 self.anchors.update(re.findall(r'<\w+ [^>]*\b(?:id|name)="([^"]+)"', line))
                 heading = re.match(r'(#+) +(.*)', line)
@@ -527,7 +531,7 @@ class Replay:
             for noted, line in zip(shown, real):
                 self.pairs = match(self.pairs, noted, line, terminal.table) or self.pairs
             return real
-        if '順不同' in self.block.words:
+        if self.block.word == '順不同':
             self.wait(terminal, lambda: len(terminal.lines) >= len(shown))
             real = terminal.take(len(shown))
             pairs = match_in_any_order(self.pairs, shown, real, terminal.table) if len(real) == len(shown) else None
@@ -667,8 +671,8 @@ def main():
     for note in notes:
         for block in note.blocks:
             if block.language == 'console' and not (re.fullmatch('(端末[A-Z])?', block.title)
-                                                    and block.words <= {'順不同', '測定'}):
-                fail(block.place(), '端末の例は ```console [端末A] と書きます。あとにつくのは 順不同 か 測定 です')
+                                                    and block.word in ('', '順不同', '測定')):
+                fail(block.place(), '端末の例の名前は **端末A** と書きます。あとにつくのは (順不同) か (測定) です')
         check_quotes(note, options.update)
         check_links(note)
         check_names(note)
