@@ -64,8 +64,8 @@ Socket create_tcp_client_socket(const Endpoint& endpoint) {
     if (errno != EINTR) {
         throw_error(errno, "connect", endpoint);
     }
-    // EINTR でも接続の手続きは続いている。connect(2) をやり直すと EALREADY になるので、
-    // 書き込めるようになるまで待ち、結果を SO_ERROR で受け取る (POSIX の connect)。
+    // EINTR でも接続の手続きは続いている。connect(2) をやり直すと、OS によって EALREADY や
+    // EISCONN になるので、書き込めるようになるまで待ち、結果を SO_ERROR で受け取る。
     pollfd event = {client.fd(), POLLOUT, 0};
     while (poll(&event, 1, -1) == -1 && errno == EINTR) {
     }

@@ -94,7 +94,7 @@ class Block:
         return f'{self.note.path}:{self.start + offset}'
 
     def replay(self):
-        return self.language == 'console' and self.word != '測定'
+        return self.language == 'console' and self.word != '参考'
 
 
 class Note:
@@ -671,8 +671,8 @@ def main():
     for note in notes:
         for block in note.blocks:
             if block.language == 'console' and not (re.fullmatch('(端末[A-Z])?', block.title)
-                                                    and block.word in ('', '順不同', '測定')):
-                fail(block.place(), '端末の例の名前は **端末A** と書きます。あとにつくのは (順不同) か (測定) です')
+                                                    and block.word in ('', '順不同', '参考')):
+                fail(block.place(), '端末の例の名前は **端末A** と書きます。あとにつくのは (順不同) か (参考) です')
         check_quotes(note, options.update)
         check_links(note)
         check_names(note)

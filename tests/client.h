@@ -35,7 +35,7 @@ public:
     void reset(); // RST を送って閉じる
 
     // seed から作った total バイトの乱数列を、送りながら受け取って比べる。一度に送る長さと
-    // 受け取る長さは、1 から chunk までの乱数。送り終えたら書く向きを閉じる。
+    // 受け取る長さは、1 から chunk までの乱数。送り終えたら送る向きを閉じる。
     // 同じ列がちょうどの長さで返り、サーバーが閉じれば成功。
     StreamResult echo_random_stream(std::uint64_t seed, std::size_t total, std::size_t chunk) const;
     // 同じ乱数列を、受け取らずに送りつづける。limit バイト送るか、quiet ミリ秒の間まったく

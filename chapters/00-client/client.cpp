@@ -52,7 +52,7 @@ int fail(const char* call) {
 int main(int argc, char* argv[]) {
     const Endpoint endpoint = endpoint_from_arguments(argc, argv);
 
-    // SIGPIPE で終わらず、send の失敗として受け取って、理由を書いて終わる。
+    // SIGPIPE で黙って終わらず、何バイト返ってこなかったかを言ってから終わる。
     std::signal(SIGPIPE, SIG_IGN);
 
     Socket client;
@@ -86,7 +86,7 @@ int main(int argc, char* argv[]) {
             if (n == -1 && errno != EINTR) {
                 return fail("read");
             }
-            if (n == 0) { // 入力の終わり: 書く向きだけを閉じ、残りの返事を待つ
+            if (n == 0) { // 入力の終わり: 送る向きだけを閉じ、残りの返事を待つ
                 input_open = false;
                 shutdown(client.fd(), SHUT_WR);
             }
@@ -101,7 +101,7 @@ int main(int argc, char* argv[]) {
                 send(client.fd(), outgoing + begin, static_cast<size_t>(end - begin), 0);
             if (n > 0) {
                 begin += n;
-            } // 失敗の理由は、次の recv が教えてくれる
+            } // 送れなくなったことは、次の recv で分かる
         }
         if ((events[1].revents & (POLLIN | POLLHUP | POLLERR)) != 0) {
             const ssize_t n = recv(client.fd(), buffer, sizeof buffer, 0);
