@@ -49,6 +49,7 @@ TEST_SUITE("mutant") {
             INFO(output);
             CHECK(output.find("  × " + row.test) != std::string::npos);
             CHECK(output.find("    読むところ: docs/") != std::string::npos);
+            CHECK(output.find("    実際の値: ") != output.find("    起きたこと: "));
             CHECK(output.find("0 passed, 1 failed\n") != std::string::npos);
         }
     }
@@ -62,5 +63,20 @@ TEST_SUITE("mutant") {
             INFO(process.output());
             CHECK(process.output().find("1 passed, 0 failed\n") != std::string::npos);
         }
+    }
+
+    TEST_CASE("make check は、SIGCHLD を無視してゾンビを作らないサーバーも通す") {
+        Process process = check(build_directory + "/mutant/ignored-sigchld", "02", "50 人", "30");
+        CHECK(process.wait() == 0);
+        INFO(process.output());
+        CHECK(process.output().find("1 passed, 0 failed\n") != std::string::npos);
+    }
+
+    TEST_CASE("make check は、その章に当てはまらないテストを、成功に数えない") {
+        Process process = check(build_directory + "/chapter01", "01", "黙ったまま", "30");
+        CHECK(process.wait() == 1); // 一つも確かめていない
+        INFO(process.output());
+        CHECK(process.output().find("  － 黙ったまま") != std::string::npos);
+        CHECK(process.output().find("0 passed, 0 failed\n") != std::string::npos);
     }
 }

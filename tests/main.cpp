@@ -35,12 +35,22 @@ struct Quiet : doctest::IReporter {
     void test_case_skipped(const doctest::TestCaseData& /*data*/) override {}
 };
 
+// 当てはまるサーバーがなく、何も確かめなかった。
+bool checked_nothing(const doctest::CurrentTestCaseStats& stats) {
+    return stats.failure_flags == doctest::TestCaseFailureReason::None &&
+           stats.numAssertsCurrentTest == 0;
+}
+
 // 終わったときの数を受け取る。
 struct Totals : Quiet {
+    unsigned empty = 0;
     explicit Totals(const doctest::ContextOptions& /*options*/) {}
     void test_run_end(const doctest::TestRunStats& stats) override {
         failed = stats.numTestCasesFailed;
-        passed = stats.numTestCasesPassingFilters - failed;
+        passed = stats.numTestCasesPassingFilters - failed - empty;
+    }
+    void test_case_end(const doctest::CurrentTestCaseStats& stats) override {
+        empty += checked_nothing(stats) ? 1 : 0;
     }
     void test_case_skipped(const doctest::TestCaseData& data) override {
         skipped += data.m_skip && std::string_view(data.m_test_suite) != "soak" ? 1 : 0;
@@ -71,12 +81,14 @@ struct Check : Quiet {
         out << "    成り立たなかったこと: " << data.m_expr << "\n";
         if (data.m_threw) {
             out << "    起きたこと: " << data.m_exception.c_str() << "\n";
+        } else {
+            out << "    実際の値: " << data.m_decomp << "\n";
         }
         problem = out.str();
     }
     void test_case_exception(const doctest::TestCaseException& error) override {
         std::ostringstream out;
-        for (int i = 0; i < get_num_stringified_contexts(); ++i) {
+        for (int i = get_num_stringified_contexts(); i-- > 0;) { // 内側のものから並んでいる
             out << "    " << get_stringified_contexts()[i].c_str() << "\n";
         }
         out << "    起きたこと: " << error.error_string.c_str() << "\n";
@@ -84,7 +96,11 @@ struct Check : Quiet {
     }
     void test_case_end(const doctest::CurrentTestCaseStats& stats) override {
         const bool good = stats.failure_flags == doctest::TestCaseFailureReason::None;
-        std::cout << (good ? "  ○ " : "  × ") << name << "\n" << problem << std::flush;
+        if (checked_nothing(stats)) {
+            std::cout << "  － " << name << " (この章には当てはまらない)" << std::endl;
+        } else {
+            std::cout << (good ? "  ○ " : "  × ") << name << "\n" << problem << std::flush;
+        }
     }
 };
 REGISTER_REPORTER("check", 1, Check);
