@@ -64,17 +64,17 @@ check: $(BUILD)/tests ## あなたのサーバーを確かめる (make check SER
 	@$(if $(SERVER),,echo "使い方: make check SERVER='./my-server {port}' CHAPTER=01" >&2; exit 2;) \
 	$(BUILD)/tests --server='$(SERVER)' --chapter=$(or $(CHAPTER),01) --deadline=10 $(TEST_FLAGS)
 
-test: doctest ## すべてのテストを走らせる
+test: ## すべてのテストを走らせる
 	@$(MAKE) -s -j$(JOBS) $(PROGRAMS) $(BUILD)/tests $(if $(SANITIZE),,$(BUILD)/demo $(MUTANTS))
 	@$(BUILD)/tests --build=$(BUILD) $(if $(SANITIZE),-tse=mutant) $(TEST_FLAGS)
 
 bench: $(BINARIES) $(BUILD)/bench ## 接続と往復の費用を測って並べる (QUICK=1 で短く、SERVERS='cmd {port}; ...' で追加)
 	@$(BUILD)/bench --csv $(BUILD)/bench.csv --pictures $(BUILD) --extra '$(SERVERS)' $(BINARIES)
 
-soak: doctest all $(BUILD)/tests ## 長いあいだ働かせても、何もたまらないことを確かめる (一つの章に 10 分)
+soak: all $(BUILD)/tests ## 長いあいだ働かせても、何もたまらないことを確かめる (一つの章に 10 分)
 	@$(BUILD)/tests --build=$(BUILD) --no-skip -ts=soak
 
-unit: doctest $(BUILD)/unit ## common/ の単体テストだけを走らせる (macOS でも動く)
+unit: $(BUILD)/unit ## common/ の単体テストだけを走らせる (macOS でも動く)
 	@$(BUILD)/unit
 
 doctest:
@@ -109,12 +109,14 @@ compile_commands.json: Makefile $(SOURCES) ## エディターや clang-tidy の�
 
 $(BUILD)/obj/%.o: %.cpp
 	@mkdir -p $(@D)
+	$(if $(V),,@echo 'コンパイル: $<')
 	$(Q)$(COMPILE) -MMD -MP -c $< -o $@
 
 $(BUILD)/client: $(BUILD)/obj/chapters/00-client/client.o $(COMMON)
 $(BUILD)/demo: $(BUILD)/obj/tests/demo.o $(HARNESS) $(COMMON)
 $(BUILD)/bench: $(BUILD)/obj/tests/bench.o $(HARNESS) $(COMMON)
 $(BUILD)/tests: $(TESTS) $(COMMON)
+$(filter-out $(HARNESS),$(TESTS)): | doctest
 $(BUILD)/unit: $(patsubst %,$(BUILD)/obj/tests/%.o,main unit_test) $(COMMON)
 $(foreach c,$(CHAPTERS),$(eval $(BUILD)/chapter$(firstword $(subst -, ,$c)): $(BUILD)/obj/chapters/$c/server.o $(COMMON)))
 
@@ -129,6 +131,7 @@ $(PROGRAMS) $(BUILD)/demo $(BUILD)/bench $(BUILD)/tests $(BUILD)/unit:
 
 build/mutant/%: tests/mutants/%.patch tests/mutant.sh $(wildcard chapters/*/server.cpp common/*) \
                 $(patsubst %.cpp,build/obj/%.o,$(wildcard common/*.cpp))
+	$(if $(V),,@echo 'コンパイル: $@')
 	$(Q)sh tests/mutant.sh $* '$(COMPILE)'
 
 build/mutant/%:
