@@ -480,6 +480,7 @@ class Replay:
         try:
             for self.block in blocks:
                 self.recorded.append((self.block, self.run_block(self.block)))
+            self.interrupt_all()
         finally:
             self.end()
 
@@ -596,6 +597,20 @@ class Replay:
                 self.drain()
                 return condition()
         return True
+
+    def interrupt_all(self):
+        """読み手は、見出しが変わると、動かしたものを Ctrl-C で止める。それで何も残らないこと。"""
+        for terminal in self.terminals.values():
+            if terminal.running:
+                os.write(terminal.fd, KEYS['^C'].encode())
+        shells = {terminal.pid for terminal in self.terminals.values()}
+        limit = time.monotonic() + TIMEOUT
+        while set(processes()) - shells and time.monotonic() < limit:
+            self.drain(0.02)
+        for pid in set(processes()) - shells:
+            with contextlib.suppress(OSError), open(f'/proc/{pid}/cmdline') as file:
+                raise Different(len(self.block.lines), '節の終わりに、Ctrl-C で止まらないものが残ります',
+                                None, file.read().replace('\0', ' '))
 
     def end(self):
         """この節で始まったプロセスを、すべて終わらせる。"""
