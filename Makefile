@@ -60,7 +60,7 @@ clean: ## build/ を消す
 demo: $(BINARIES) $(BUILD)/demo ## 三つのクライアントがどう待たされるかを見る (SVG=demo.svg で絵にもする)
 	@$(BUILD)/demo $(if $(SVG),--svg $(SVG)) $(BINARIES)
 
-check: $(BUILD)/tests ## あなたのサーバーを確かめる (make check SERVER='./my-server {port}' CHAPTER=02)
+check: $(if $(SERVER),$(BUILD)/tests) ## あなたのサーバーを確かめる (make check SERVER='./my-server {port}' CHAPTER=02)
 	@$(if $(SERVER),,echo "使い方: make check SERVER='./my-server {port}' CHAPTER=01" >&2; exit 2;) \
 	$(BUILD)/tests --server='$(SERVER)' --chapter=$(or $(CHAPTER),01) --deadline=10 $(TEST_FLAGS)
 

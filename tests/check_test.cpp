@@ -49,7 +49,7 @@ TEST_SUITE("mutant") {
             INFO(output);
             CHECK(output.find("  × " + row.test) != std::string::npos);
             CHECK(output.find("    読むところ: docs/") != std::string::npos);
-            CHECK(output.find("    実際の値: ") != output.find("    起きたこと: "));
+            CHECK(output.find("    値を入れると: ") != output.find("    起きたこと: "));
             CHECK(output.find("0 passed, 1 failed\n") != std::string::npos);
         }
     }
@@ -70,6 +70,21 @@ TEST_SUITE("mutant") {
         CHECK(process.wait() == 0);
         INFO(process.output());
         CHECK(process.output().find("1 passed, 0 failed\n") != std::string::npos);
+    }
+
+    TEST_CASE("make check は、確かめられないものなら、わけを言って 2 で終わる") {
+        const std::string good = build_directory + "/chapter01";
+        const char* const chapters[] = {"1", "04", "abc"};
+        for (const char* const chapter : chapters) {
+            Process process = check(good, chapter, "二人目", "1");
+            CHECK(process.wait() == 2);
+            CHECK(process.errors() ==
+                  std::string("CHAPTER は 01, 02, 03 のどれかです: ") + chapter + "\n");
+        }
+        Process missing = check(build_directory + "/no-such-server", "01", "二人目", "1");
+        CHECK(missing.wait() == 2);
+        CHECK(missing.errors().starts_with("サーバーにつながりません: "));
+        CHECK(missing.output().empty());
     }
 
     TEST_CASE("make check は、その章に当てはまらないテストを、成功に数えない") {

@@ -30,6 +30,13 @@ short wait_for(int fd, short events, int milliseconds) {
     throw std::runtime_error(std::string(call) + ": " + std::strerror(error));
 }
 
+// 待つのをやめる。bytes は、そこまでに届いたもの。
+[[noreturn]] void give_up(const char* what, std::string_view bytes = "") {
+    throw std::runtime_error(std::to_string(deadline.count()) + " 秒待っても" + what +
+                             " (届いたのは " + std::to_string(bytes.size()) + " バイト: \"" +
+                             std::string(bytes.substr(0, 40)) + "\")");
+}
+
 // 一部でも送れれば、その長さ。いま送れなければ 0。
 std::size_t send_some(int fd, const char* data, std::size_t size) {
     const ssize_t n = send(fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -95,7 +102,7 @@ Client::Client(const Endpoint& server) : socket_(create_tcp_client_socket(server
 void Client::send(std::string_view bytes) const {
     while (!bytes.empty()) {
         if (wait_for(fd(), POLLOUT, deadline_ms()) == 0) {
-            fail("send", ETIMEDOUT);
+            give_up("送れない");
         }
         bytes.remove_prefix(send_some(fd(), bytes.data(), bytes.size()));
     }
@@ -106,7 +113,7 @@ std::string Client::receive(std::size_t size) const {
     std::vector<char> buffer(std::min(size, largest_chunk));
     while (bytes.size() < size) {
         if (wait_for(fd(), POLLIN, deadline_ms()) == 0) {
-            fail("recv", ETIMEDOUT);
+            give_up(size == SIZE_MAX ? "サーバーが閉じない" : "続きが届かない", bytes);
         }
         std::size_t n = std::min(buffer.size(), size - bytes.size());
         if (receive_some(fd(), buffer.data(), n) && n == 0) {
@@ -162,7 +169,10 @@ StreamResult Client::echo_random_stream(std::uint64_t seed, std::size_t total,
         const short events = wait_for(
             fd(), static_cast<short>(begin < end ? POLLIN | POLLOUT : POLLIN), deadline_ms());
         if (events == 0) {
-            fail("echo", ETIMEDOUT);
+            const std::string what = std::to_string(deadline.count()) + " 秒待っても";
+            return {what + (received == total
+                                ? "サーバーが閉じない"
+                                : "続きが届かない: " + length_problem(received, total))};
         }
         if ((events & POLLOUT) != 0 && begin < end) {
             const std::size_t n = send_some(fd(), outgoing.data() + begin, end - begin);

@@ -9,6 +9,7 @@
 
 #include <cstdio>
 #include <iostream>
+#include <set>
 #include <sstream>
 #include <string_view>
 #include <sys/resource.h>
@@ -78,11 +79,13 @@ struct Check : Quiet {
             get_active_contexts()[i]->stringify(&out);
             out << "\n";
         }
-        out << "    成り立たなかったこと: " << data.m_expr << "\n";
+        const bool negated = (data.m_at & doctest::assertType::is_false) != 0; // CHECK_FALSE など
+        out << (negated ? "    成り立ってはいけないこと: " : "    成り立たなかったこと: ")
+            << data.m_expr << "\n";
         if (data.m_threw) {
             out << "    起きたこと: " << data.m_exception.c_str() << "\n";
         } else {
-            out << "    実際の値: " << data.m_decomp << "\n";
+            out << "    値を入れると: " << data.m_decomp << "\n";
         }
         problem = out.str();
     }
@@ -105,6 +108,27 @@ struct Check : Quiet {
 };
 REGISTER_REPORTER("check", 1, Check);
 
+// make check に渡されたものを、確かめはじめられるか。
+bool startable() {
+    const std::set<std::string> chapters = {"01", "02", "03"};
+    if (!chapters.contains(foreign_chapter)) {
+        std::cerr << "CHAPTER は 01, 02, 03 のどれかです: " << foreign_chapter << "\n";
+        return false;
+    }
+    if (foreign_server.find("{port}") == std::string::npos) {
+        std::cerr << "SERVER には、ポートの入るところに {port} と書いてください: " << foreign_server
+                  << "\n";
+        return false;
+    }
+    try {
+        Server::foreign(foreign_server);
+        return true;
+    } catch (const std::exception& error) {
+        std::cerr << error.what() << "\n";
+        return false;
+    }
+}
+
 } // namespace
 
 int main(int argc, char* argv[]) {
@@ -124,6 +148,9 @@ int main(int argc, char* argv[]) {
         }
     }
     deadline = std::chrono::seconds(std::stoi(seconds));
+    if (!foreign_server.empty() && !startable()) {
+        return 2;
+    }
     // 千のクライアントをつなぐので、ディスクリプタの上限を許されるだけ上げる。
     rlimit limit{};
     getrlimit(RLIMIT_NOFILE, &limit);

@@ -42,10 +42,23 @@ struct Remains {
                children <= before.children;
     }
 };
+std::ostream& operator<<(std::ostream& out, const Remains& remains) {
+    return out << "ディスクリプタ " << remains.descriptors << ", スレッド " << remains.threads
+               << ", 子プロセス (ゾンビも数える) " << remains.children;
+}
 Remains remains_of(const Server& server) {
     const Usage usage = usage_of(server.pid());
     // 検査つきのものは、自分のためのスレッドを持つことがある。
     return {usage.descriptors, sanitized() ? 0 : usage.threads, children_of(server.pid()).size()};
+}
+
+// クライアントがみな去ったあと、始めより多くのものが残らないことを確かめる。
+void check_nothing_left(const Server& server, const Remains& before) {
+    const bool nothing_left =
+        eventually([&] { return remains_of(server).nothing_more_than(before); });
+    INFO("クライアントが来る前: " << before);
+    INFO("みな去ったあと:       " << remains_of(server));
+    CHECK(nothing_left);
 }
 
 } // namespace
@@ -60,7 +73,7 @@ TEST_SUITE("protocol") {
         const Row rows[] = {
             {0, 1}, {1, 1}, {3000, 1}, {1 << 20, 1000}, {64UL << 20U, 256UL * 1024}};
         for (const Model& model : models()) {
-            CAPTURE(model.name);
+            INFO("サーバー: " << model.name);
             const Server server = start(model);
             for (const Row& row : rows) {
                 INFO("送ったもの: 乱数 " << row.total << " バイト");
@@ -72,7 +85,7 @@ TEST_SUITE("protocol") {
     TEST_CASE("書き終えた (half-close) クライアントにも、残りを返してから閉じる") {
         INFO("読むところ: docs/02-fork.md「親プロセスが閉じ忘れる」");
         for (const Model& model : models()) {
-            CAPTURE(model.name);
+            INFO("サーバー: " << model.name);
             const Server server = start(model);
             const Client client(server.endpoint);
             client.send("last words");
@@ -85,7 +98,7 @@ TEST_SUITE("protocol") {
         INFO("読むところ: docs/01-iterative.md「相手をする」のバックプレッシャー");
         constexpr size_t limit = 64UL << 20U;
         for (const Model& model : models()) {
-            CAPTURE(model.name);
+            INFO("サーバー: " << model.name);
             const Server server = start(model);
             const long before = usage_of(server.pid()).resident_kib;
             const Client client(server.endpoint);
@@ -108,7 +121,7 @@ TEST_SUITE("protocol") {
     TEST_CASE("二人目のクライアントは、第1章では待ち、ほかの章では待たない") {
         INFO("読むところ: docs/02-fork.md「2. 前の章の問題を体験する」");
         for (const Model& model : models()) {
-            CAPTURE(model.name);
+            INFO("サーバー: " << model.name);
             const Server server = start(model);
             Client first(server.endpoint);
             check_echo(first, "first");
@@ -132,7 +145,7 @@ TEST_SUITE("protocol") {
         INFO("読むところ: docs/00-introduction.md「5. コード」の SIGPIPE、"
              "docs/01-iterative.md「待ち行列と、強制終了」");
         for (const Model& model : models()) {
-            CAPTURE(model.name);
+            INFO("サーバー: " << model.name);
             Server server = start(model);
             std::unique_ptr<Client> bystander;
             if (model.concurrent) {
@@ -171,7 +184,7 @@ TEST_SUITE("protocol") {
     TEST_CASE("SIGSTOP と SIGCONT は何も失わせない") {
         INFO("読むところ: docs/01-iterative.md「相手をする」の partial send");
         for (const Model& model : models()) {
-            CAPTURE(model.name);
+            INFO("サーバー: " << model.name);
             const Server server = start(model);
             const Client client(server.endpoint);
             check_echo(client, "before");
@@ -188,12 +201,13 @@ TEST_SUITE("protocol") {
     }
 
     TEST_CASE("50 人が来て去れば、だれも来なくてもゾンビは残らない") {
-        INFO("読むところ: docs/02-fork.md「ゾンビを作る」「シグナルの数だけ回収する」");
+        INFO("読むところ: docs/02-fork.md「ゾンビを作る」「シグナルの数だけ回収する」"
+             "「親プロセスが閉じ忘れる」");
         for (const Model& model : models()) {
             if (model.forks && thread_sanitized()) {
                 continue;
             }
-            CAPTURE(model.name);
+            INFO("サーバー: " << model.name);
             const Server server = start(model);
             const Remains before = remains_of(server);
             {
@@ -207,7 +221,9 @@ TEST_SUITE("protocol") {
                         check_echo(client, "hello");
                     }
                 }
-                CHECK((children_of(server.pid()).size() >= 50) == model.forks);
+                const size_t children = children_of(server.pid()).size();
+                INFO("50 人をつないだときの子プロセスの数: " << children);
+                CHECK((children >= 50) == model.forks);
                 if (model.forks) { // 親プロセスが忙しい間に全員が去り、SIGCHLD は一つにまとまる
                     server.signal(SIGSTOP);
                     CHECK(eventually([&] { return state_of(server.pid()) == 'T'; }));
@@ -222,10 +238,7 @@ TEST_SUITE("protocol") {
                 }));
                 server.signal(SIGCONT);
             }
-            const bool clean =
-                eventually([&] { return remains_of(server).nothing_more_than(before); });
-            INFO("残ったゾンビ: " << children_of(server.pid(), 'Z').size());
-            CHECK(clean);
+            check_nothing_left(server, before);
         }
     }
 
@@ -235,7 +248,7 @@ TEST_SUITE("protocol") {
             if (!model.concurrent) {
                 continue;
             }
-            CAPTURE(model.name);
+            INFO("サーバー: " << model.name);
             const Server server = start(model);
             std::vector<Client> clients;
             clients.reserve(1000);
@@ -249,12 +262,12 @@ TEST_SUITE("protocol") {
     }
 
     TEST_CASE("10000 の接続のあとに、何も残らない") {
-        INFO("読むところ: docs/02-fork.md「親プロセスが閉じ忘れる」");
+        INFO("読むところ: docs/02-fork.md「親プロセスが閉じ忘れる」「ゾンビを作る」");
         for (const Model& model : models()) {
             if (model.forks && thread_sanitized()) {
                 continue;
             }
-            CAPTURE(model.name);
+            INFO("サーバー: " << model.name);
             const Server server = start(model);
             const auto connect_and_leave = [&](int times) {
                 for (int i = 0; i < times; ++i) {
@@ -266,10 +279,10 @@ TEST_SUITE("protocol") {
             };
             const Remains before = remains_of(server);
             connect_and_leave(500); // 最初の数百で、使い回すメモリがそろう
-            CHECK(eventually([&] { return remains_of(server).nothing_more_than(before); }));
+            check_nothing_left(server, before);
             const long resident = usage_of(server.pid()).resident_kib;
             connect_and_leave(sanitized() ? 1000 : 9500);
-            CHECK(eventually([&] { return remains_of(server).nothing_more_than(before); }));
+            check_nothing_left(server, before);
             if (model.ours && !sanitized()) {
                 CHECK(usage_of(server.pid()).resident_kib - resident < 1024);
             }
@@ -281,14 +294,15 @@ TEST_SUITE("protocol") {
              "docs/02-fork.md「子プロセスが閉じ忘れる」");
         for (const Model& model : models()) {
             for (const int number : {SIGTERM, SIGINT}) {
-                CAPTURE(model.name);
-                CAPTURE(number);
+                INFO("サーバー: " << model.name);
+                INFO("止めるために送ったシグナル: " << (number == SIGINT ? "SIGINT" : "SIGTERM"));
                 Server first = start(model);
                 const Client lingering(first.endpoint); // 第2章では、この子プロセスが生き残る
                 check_echo(lingering, "hello");
                 Client(first.endpoint).close(); // 待ち行列の中で去る
                 first.signal(number);
-                CHECK(first.wait() != -1);
+                const bool stopped = first.wait() != -1;
+                CHECK(stopped);
                 Server second = start(model, {.port = port_of(first.endpoint)});
                 if (model.forks && model.ours) {
                     check_echo(lingering, "still served");
