@@ -22,7 +22,7 @@ COMMON   := $(patsubst %.cpp,$(BUILD)/obj/%.o,$(wildcard common/*.cpp))
 HARNESS  := $(patsubst %.cpp,$(BUILD)/obj/%.o,tests/client.cpp tests/process.cpp)
 TESTS    := $(patsubst %.cpp,$(BUILD)/obj/%.o,tests/main.cpp tests/servers.cpp $(wildcard tests/*_test.cpp)) $(HARNESS)
 BINARIES := $(NUMBERS:%=$(BUILD)/chapter%)
-MUTANTS  := $(patsubst tests/mutants/%.patch,build/mutant/%,$(wildcard tests/mutants/*.patch))
+MUTANTS  := $(patsubst tests/mutants/%.patch,$(BUILD)/mutant/%,$(wildcard tests/mutants/*.patch))
 PROGRAMS := $(BUILD)/client $(BINARIES)
 
 .PHONY: help all clean demo test check bench soak unit check-notes update-notes setup check-format tidy mutant client doctest
@@ -90,7 +90,7 @@ update-notes: all ## ノートの引用と端末の出力を、本物に合わ�
 setup: ## テストと実験と測定に要るものを入れる
 	@sh tests/setup.sh
 
-mutant: build/mutant/$(or $(NAME),?) ## わざと壊したサーバーを作る (make mutant NAME=forgotten-close)
+mutant: $(BUILD)/mutant/$(or $(NAME),?) ## わざと壊したサーバーを作る (make mutant NAME=forgotten-close)
 	@echo '動かし方: $< 7777      (止めるには Ctrl-C)'
 
 check-format: ## 書式を確かめる (clang-format)
@@ -129,12 +129,12 @@ endif
 $(PROGRAMS) $(BUILD)/demo $(BUILD)/bench $(BUILD)/tests $(BUILD)/unit:
 	$(Q)$(COMPILE) $(LDFLAGS) $^ -o $@
 
-build/mutant/%: tests/mutants/%.patch tests/mutant.sh $(wildcard chapters/*/server.cpp common/*) \
-                $(patsubst %.cpp,build/obj/%.o,$(wildcard common/*.cpp))
+$(BUILD)/mutant/%: tests/mutants/%.patch tests/mutant.sh $(wildcard chapters/*/server.cpp common/*) \
+                $(COMMON)
 	$(if $(V),,@echo 'コンパイル: $@')
-	$(Q)sh tests/mutant.sh $* '$(COMPILE)'
+	$(Q)sh tests/mutant.sh $@ '$(COMPILE)' $(BUILD)/obj
 
-build/mutant/%:
+$(BUILD)/mutant/%:
 	@echo 'make: $(if $(NAME),変異 "$*" はありません,NAME=名前 をつけてください)。あるのは次のとおりです' >&2
 	@printf '  make mutant NAME=%s\n' $(notdir $(MUTANTS)) >&2; exit 2
 

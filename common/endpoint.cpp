@@ -4,9 +4,10 @@
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <string_view>
+#include <unistd.h>
 
 namespace {
 
@@ -48,6 +49,12 @@ std::optional<Endpoint> parse_endpoint(const char* port, const char* address) {
 }
 
 Endpoint endpoint_from_arguments(int argc, char* argv[]) {
+    // 0, 1, 2 番が閉じていると、ソケットがその番号になり、ログがクライアントに届いてしまう。
+    int fd = 0;
+    while ((fd = open("/dev/null", O_RDWR)) != -1 && fd <= STDERR_FILENO) {
+    }
+    close(fd);
+
     const char* const program = argc > 0 ? argv[0] : "server";
     for (int i = 1; i < argc; ++i) {
         const std::string_view argument = argv[i];

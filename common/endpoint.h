@@ -27,6 +27,7 @@ std::optional<Endpoint> parse_endpoint(const char* port, const char* address);
 // <port> [address] という引数を読む。address を省くと 127.0.0.1。
 // -h と --help では使い方を標準出力に書いて 0 で終わる。
 // 誤りがあれば、その理由と使い方を標準エラー出力に書いて 2 で終わる。
+// 標準入力、出力、エラー出力のうち閉じているものは、/dev/null で埋める (open(2))。
 Endpoint endpoint_from_arguments(int argc, char* argv[]);
 
 // "127.0.0.1:7000" か "[::1]:7000" の形にする。どちらでもなければ "unknown"。

@@ -3,10 +3,11 @@
 # 写しにパッチをあててコンパイルするので、もとのソースは変わらない。
 set -eu
 
-name=$1
+target=$PWD/$1
 compile=$2
-patch=tests/mutants/$name.patch
-copy=build/mutant/$name.src
+objects=$PWD/$3
+patch=tests/mutants/${1##*/}.patch
+copy=$1.src
 rm -rf "$copy"
 mkdir -p "$copy"
 cp -R chapters common "$copy"
@@ -18,10 +19,10 @@ flags=$(sed -n 's/^Flags: //p' "$patch")
 inputs=chapters/$chapter/server.cpp
 for source in common/*.cpp; do
     if [ -z "$flags" ] && cmp -s "$source" "$copy/$source"; then
-        inputs="$inputs $PWD/build/obj/${source%.cpp}.o"
+        inputs="$inputs $objects/${source%.cpp}.o"
     else
         inputs="$inputs $source"
     fi
 done
 # shellcheck disable=SC2086 # コマンドもフラグも入力も、空白で区切った並び
-(cd "$copy" && $compile $flags $inputs -o "../$name")
+(cd "$copy" && $compile $flags $inputs -o "$target")

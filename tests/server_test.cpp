@@ -9,9 +9,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <csignal>
 #include <fstream>
-#include <memory>
 #include <set>
 #include <string>
 #include <sys/resource.h>
@@ -220,6 +218,17 @@ TEST_SUITE("server") {
         }
     }
 
+    TEST_CASE("標準出力が閉じていても、ログがクライアントに届かない") {
+        for (const Model& model : models()) {
+            CAPTURE(model.name);
+            const Server server = Server::foreign(model.program + " {port} <&- >&- 2>&-");
+            const Client client(server.endpoint);
+            client.send("hello");
+            client.finish_writing();
+            CHECK(client.receive_until_closed() == "hello");
+        }
+    }
+
     TEST_CASE("ログの読み手が去っても (| head -1)、サービスは続く") {
         for (const Model& model : models()) {
             CAPTURE(model.name);
@@ -243,12 +252,12 @@ TEST_SUITE("server") {
             const std::string message = "accept() failed: Too many open files";
             Client first(server.endpoint);
             CHECK(first.echo("before") == "before");
+            const auto start = Clock::now();
             set_limit(server.pid(), RLIMIT_NOFILE, 3);
             // 待っている accept(2) は番号を先に取ってあるので、もう一人だけは受け付けられる。
             const Client last(server.endpoint);
             const Client waiting(server.endpoint);
             waiting.send("hello");
-            const auto start = Clock::now();
             if (model.concurrent) {
                 CHECK(last.echo("last") == "last");
             } else {
