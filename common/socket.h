@@ -11,11 +11,8 @@ public:
     Socket() = default;
     explicit Socket(int fd) noexcept : fd_(fd) {}
     Socket(Socket&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-    Socket& operator=(Socket&& other) noexcept {
-        if (this != &other) {
-            close();
-            fd_ = std::exchange(other.fd_, -1);
-        }
+    Socket& operator=(Socket other) noexcept {
+        std::swap(fd_, other.fd_); // 前のものは、other といっしょに閉じられる
         return *this;
     }
     ~Socket() { close(); }
