@@ -62,14 +62,14 @@ demo: $(BINARIES) $(BUILD)/demo ## 三つのクライアントがどう待たさ
 
 check: $(if $(SERVER),$(BUILD)/tests) ## あなたのサーバーを確かめる (make check SERVER='./my-server {port}' CHAPTER=02)
 	@$(if $(SERVER),,echo "使い方: make check SERVER='./my-server {port}' CHAPTER=01" >&2; exit 2;) \
-	$(BUILD)/tests --server='$(SERVER)' --chapter=$(or $(CHAPTER),01) --deadline=10 $(TEST_FLAGS)
+	$(BUILD)/tests --server="$$SERVER" --chapter=$(or $(CHAPTER),01) --deadline=10 $(TEST_FLAGS)
 
 test: ## すべてのテストを走らせる
 	@$(MAKE) -s -j$(JOBS) $(PROGRAMS) $(BUILD)/tests $(if $(SANITIZE),,$(BUILD)/demo $(MUTANTS))
-	@$(BUILD)/tests --build=$(BUILD) $(if $(SANITIZE),-tse=mutant) $(TEST_FLAGS)
+	@$(if $(SANITIZE),TSAN_OPTIONS=halt_on_error=1) $(BUILD)/tests --build=$(BUILD) $(if $(SANITIZE),-tse=mutant) $(TEST_FLAGS)
 
 bench: $(BINARIES) $(BUILD)/bench ## 接続と往復の費用を測って並べる (QUICK=1 で短く、SERVERS='cmd {port}; ...' で追加)
-	@$(BUILD)/bench --csv $(BUILD)/bench.csv --pictures $(BUILD) --extra '$(SERVERS)' $(BINARIES)
+	@$(BUILD)/bench --csv $(BUILD)/bench.csv --pictures $(BUILD) --extra "$$SERVERS" $(BINARIES)
 
 soak: all $(BUILD)/tests ## 長いあいだ働かせても、何もたまらないことを確かめる (一つの章に 10 分)
 	@$(BUILD)/tests --build=$(BUILD) --no-skip -ts=soak
