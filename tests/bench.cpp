@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <cerrno>
 #include <cmath>
 #include <csignal>
@@ -20,7 +19,6 @@
 #include <deque>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <limits>
 #include <memory>
 #include <set>
@@ -142,7 +140,10 @@ public:
             if (Clock::now() - progress_ > patience) {
                 left_ = 0;
                 for (Connection& connection : connections_) {
-                    fail(connection, std::to_string(patience.count()) + " 秒待っても返事がない");
+                    if (connection.state != Connection::idle) {
+                        fail(connection,
+                             std::to_string(patience.count()) + " 秒待っても返事がない");
+                    }
                 }
             }
             if (work == Work::churn && active_ == 0) {
@@ -184,8 +185,9 @@ private:
         connection.socket =
             Socket{socket(server_.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK, 0)};
         connection.state = Connection::connecting;
-        if (connect(connection.socket.fd(), server_.address(), server_.length) == -1 &&
-            errno != EINPROGRESS) {
+        if (connection.socket.fd() == -1 ||
+            (connect(connection.socket.fd(), server_.address(), server_.length) == -1 &&
+             errno != EINPROGRESS)) {
             fail(connection, std::strerror(errno));
             return;
         }
@@ -255,10 +257,9 @@ private:
 
     void fail(Connection& connection, const std::string& why) {
         connection.socket.close();
-        if (std::exchange(connection.state, Connection::idle) == Connection::idle) {
-            return;
+        if (std::exchange(connection.state, Connection::idle) != Connection::idle) {
+            --active_; // 持っているだけの接続が閉じられたときは、始めた回がない
         }
-        --active_;
         problem = problem.empty() ? why : problem;
         if (++failures >= too_many || work_ == Work::connect) {
             left_ = 0;
@@ -286,36 +287,26 @@ struct Family {
     double cpu = 0; // 今いるプロセスがこれまでに使った CPU 時間
 };
 
-Family family() {
-    struct Entry {
-        pid_t pid, parent;
-        double threads;
-    };
-    std::vector<Entry> everyone;
-    for (const auto& directory : std::filesystem::directory_iterator("/proc")) {
-        std::ifstream file(directory.path() / "stat");
-        std::string line; // "4021 (chapter02) S 4020 ...": 名前の中にも空白や括弧がありうる
-        if (std::isdigit(directory.path().filename().c_str()[0]) != 0 && getline(file, line)) {
-            std::istringstream rest(line.substr(line.rfind(')') + 1));
-            const std::vector<std::string> fields{std::istream_iterator<std::string>(rest), {}};
-            if (fields[0] != "Z") {
-                everyone.push_back({std::stoi(line), std::stoi(fields[1]), std::stod(fields[17])});
-            }
-        }
-    }
-    Family result;
-    std::set<pid_t> found = {getpid()};
-    for (std::size_t before = 0; std::exchange(before, found.size()) != found.size();) {
-        for (const Entry& entry : everyone) {
+void add_children(pid_t parent, Family& family) {
+    std::error_code gone; // 見ている間にいなくなったものは、飛ばす
+    for (const auto& task :
+         std::filesystem::directory_iterator("/proc/" + std::to_string(parent) + "/task", gone)) {
+        std::ifstream children(task.path() / "children");
+        for (pid_t pid = 0; children >> pid;) {
             clockid_t clock{};
-            if (found.contains(entry.parent) && found.insert(entry.pid).second &&
-                clock_getcpuclockid(entry.pid, &clock) == 0) {
-                result.pids.push_back(entry.pid);
-                result.threads += entry.threads;
-                result.cpu += cpu_clock(clock);
+            if (state_of(pid) != 'Z' && clock_getcpuclockid(pid, &clock) == 0) {
+                family.pids.push_back(pid);
+                family.threads += usage_of(pid).threads;
+                family.cpu += cpu_clock(clock);
             }
+            add_children(pid, family);
         }
     }
+}
+
+Family family() {
+    Family result;
+    add_children(getpid(), result);
     return result;
 }
 
