@@ -23,8 +23,8 @@ struct Copy {
     Copy() {
         std::string name = root;
         root = mkdtemp(name.data());
-        for (const char* const entry : {"README.md", "LICENSE", "Makefile", "chapters", "common",
-                                        "docs", "tests", "build/chapter01"}) {
+        for (const char* const entry :
+             {"README.md", "LICENSE", "Makefile", "chapters", "common", "docs", "tests"}) {
             std::filesystem::create_directories((root / entry).parent_path());
             std::filesystem::copy(entry, root / entry, std::filesystem::copy_options::recursive);
         }
