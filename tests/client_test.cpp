@@ -44,7 +44,10 @@ struct FakeServer {
         : thread([this, handle] { handle(Socket{accept(server.fd(), nullptr, nullptr)}); }) {}
     FakeServer(const FakeServer&) = delete;
     FakeServer& operator=(const FakeServer&) = delete;
-    ~FakeServer() { thread.join(); }
+    ~FakeServer() {
+        shutdown(server.fd(), SHUT_RDWR); // だれも来なかったとき、accept(2) を待ちつづけないように
+        thread.join();
+    }
 };
 
 } // namespace

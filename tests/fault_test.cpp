@@ -95,7 +95,7 @@ const Row rows[] = {
     {"clone,?fork,?vfork", "2", {EAGAIN, ENOMEM}, Then::refused, "fork() failed: ", &Model::forks},
     {"wait4", "1+2", {EINTR}, Then::unnoticed, " failed: ", &Model::forks},
     {"wait4", "1", {ECHILD}, Then::unnoticed, " failed: ", &Model::forks},
-    {"clone3", "2", {EAGAIN}, Then::refused, "thread creation failed: ", &Model::threads},
+    {"clone,?clone3", "2", {EAGAIN}, Then::refused, "thread creation failed: ", &Model::threads},
 };
 
 bool applies(const Row& row, const Model& model) {

@@ -9,7 +9,6 @@
 
 #include <cstdio>
 #include <iostream>
-#include <set>
 #include <sstream>
 #include <string_view>
 #include <sys/resource.h>
@@ -108,27 +107,6 @@ struct Check : Quiet {
 };
 REGISTER_REPORTER("check", 1, Check);
 
-// make check に渡されたものを、確かめはじめられるか。
-bool startable() {
-    const std::set<std::string> chapters = {"01", "02", "03"};
-    if (!chapters.contains(foreign_chapter)) {
-        std::cerr << "CHAPTER は 01, 02, 03 のどれかです: " << foreign_chapter << "\n";
-        return false;
-    }
-    if (foreign_server.find("{port}") == std::string::npos) {
-        std::cerr << "SERVER には、ポートの入るところに {port} と書いてください: " << foreign_server
-                  << "\n";
-        return false;
-    }
-    try {
-        Server::foreign(foreign_server);
-        return true;
-    } catch (const std::exception& error) {
-        std::cerr << error.what() << "\n";
-        return false;
-    }
-}
-
 } // namespace
 
 int main(int argc, char* argv[]) {
@@ -148,7 +126,9 @@ int main(int argc, char* argv[]) {
         }
     }
     deadline = std::chrono::seconds(std::stoi(seconds));
-    if (!foreign_server.empty() && !startable()) {
+    const std::string obstacle = find_obstacle();
+    if (!obstacle.empty()) {
+        std::cerr << obstacle << "\n";
         return 2;
     }
     // 千のクライアントをつなぐので、ディスクリプタの上限を許されるだけ上げる。
@@ -163,9 +143,10 @@ int main(int argc, char* argv[]) {
         context.setOption("reporters", "check");
     }
     const int status = context.run();
-    if (!context.shouldExit()) {
-        std::printf("%u passed, %u failed", passed, failed);
-        std::printf(skipped > 0 ? ", %u skipped\n" : "\n", skipped);
+    if (context.shouldExit()) { // --help など
+        return status;
     }
+    std::printf("%u passed, %u failed", passed, failed);
+    std::printf(skipped > 0 ? ", %u skipped\n" : "\n", skipped);
     return passed + failed == 0 ? 1 : status; // 一つも走らなければ、成功とは言わない
 }

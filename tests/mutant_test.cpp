@@ -65,16 +65,15 @@ TEST_SUITE("mutant") {
     }
 
     TEST_CASE("forgotten-server-close: 子プロセスがいる間、ポートが空かない") {
-        const Server server = mutant("forgotten-server-close");
+        Server server = mutant("forgotten-server-close");
         const Client client(server.endpoint);
         CHECK(client.echo("hello") == "hello");
         const std::string address = to_text(server.endpoint).text;
         server.signal(SIGTERM);
-        CHECK(eventually([&] {
-            Process again({build_directory + "/chapter02", port_of(server.endpoint)});
-            return again.wait() == 1 &&
-                   again.errors() == "error: bind " + address + ": Address already in use\n";
-        }));
+        CHECK(server.wait() == 128 + SIGTERM);
+        Process again({build_directory + "/chapter02", port_of(server.endpoint)});
+        CHECK(again.wait() == 1);
+        CHECK(again.errors() == "error: bind " + address + ": Address already in use\n");
         CHECK(client.echo("still served") == "still served");
     }
 

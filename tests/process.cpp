@@ -12,7 +12,6 @@
 #include <sstream>
 #include <stdexcept>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <thread>
 
@@ -81,10 +80,10 @@ std::vector<std::string> with_address(std::vector<std::string> command, const st
 
 } // namespace
 
-bool eventually(const std::function<bool()>& condition) {
-    const auto limit = std::chrono::steady_clock::now() + deadline;
+bool eventually(const std::function<bool()>& condition, std::chrono::seconds limit) {
+    const auto end = std::chrono::steady_clock::now() + limit;
     while (!condition()) {
-        if (std::chrono::steady_clock::now() > limit) {
+        if (std::chrono::steady_clock::now() > end) {
             return false;
         }
         std::this_thread::sleep_for(std::chrono::milliseconds{2});
@@ -263,14 +262,16 @@ Server Server::foreign(const std::string& command, const Options& options) {
 
 Server::Server(const std::string& command, const Endpoint& chosen, const Options& options)
     : Process({"/bin/sh", "-c", "exec " + command}, options), endpoint(chosen) {
-    const bool connected = eventually([&] {
+    const auto connect = [&] {
         try {
             create_tcp_client_socket(endpoint);
             return true;
         } catch (const std::system_error&) {
             return !running();
         }
-    });
+    };
+    // 起動には時間がかかることもあるので、deadline が短くても待つ。
+    const bool connected = eventually(connect, std::max(deadline, std::chrono::seconds{30}));
     if (!connected || !running()) {
         throw std::runtime_error("サーバーにつながりません: " + command + "\n" + errors());
     }

@@ -12,8 +12,8 @@
 // 待つのは時間ではなく出来事。これは、出来事が起きなかったと決めるまでの時間。
 inline std::chrono::seconds deadline{30};
 
-// condition が成り立つまで待つ。deadline までに成り立たなければ false。
-bool eventually(const std::function<bool()>& condition);
+// condition が成り立つまで待つ。limit までに成り立たなければ false。
+bool eventually(const std::function<bool()>& condition, std::chrono::seconds limit = deadline);
 
 // 一つのプログラムと、そこから生まれたプロセスすべての持ち主。消えるときにすべてを終わらせる。
 class Process {

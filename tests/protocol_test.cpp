@@ -204,7 +204,8 @@ TEST_SUITE("protocol") {
         INFO("読むところ: docs/02-fork.md「ゾンビを作る」「シグナルの数だけ回収する」"
              "「親プロセスが閉じ忘れる」");
         for (const Model& model : models()) {
-            if (model.forks && thread_sanitized()) {
+            // 反復サーバーの待ち行列には、50 人は入らないかもしれない
+            if (!model.concurrent || (model.forks && thread_sanitized())) {
                 continue;
             }
             INFO("サーバー: " << model.name);
@@ -217,9 +218,7 @@ TEST_SUITE("protocol") {
                     clients.emplace_back(server.endpoint);
                 }
                 for (const Client& client : clients) {
-                    if (model.concurrent) {
-                        check_echo(client, "hello");
-                    }
+                    check_echo(client, "hello");
                 }
                 const size_t children = children_of(server.pid()).size();
                 INFO("50 人をつないだときの子プロセスの数: " << children);
@@ -307,9 +306,7 @@ TEST_SUITE("protocol") {
                 if (model.forks && model.ours) {
                     check_echo(lingering, "still served");
                 }
-                if (model.concurrent) {
-                    check_echo(Client(second.endpoint), "hello again");
-                }
+                check_echo(Client(second.endpoint), "hello again");
                 CHECK(second.running());
             }
         }

@@ -26,6 +26,9 @@ inline std::string build_directory = "build";
 inline std::string foreign_server;
 inline std::string foreign_chapter = "01";
 
+// 確かめはじめられないわけ。何もなければ空。単体テストには、確かめるサーバーがない。
+inline std::string (*find_obstacle)() = []() -> std::string { return ""; };
+
 // 検査つきで作ったものは、メモリの量や速さが本物と違う。
 bool sanitized();
 // ThreadSanitizer つきのものは、自分でもスレッドを作り、シグナルのハンドラーを accept(2) が

@@ -51,7 +51,7 @@ void repeat(int workers, const std::function<bool(std::mt19937_64&)>& work,
                 try {
                     more = work(random);
                 } catch (const std::exception&) {
-                    ++errors;
+                    more = ++errors < 100; // サーバーがいなくなったのかもしれない
                 }
             }
         });
