@@ -19,7 +19,8 @@ struct StreamResult {
     }
 };
 
-// つなぐとき (connect) のほかは、どの待ちにも deadline (tests/process.h) があり、過ぎると std::runtime_error を投げる。
+// つなぐとき (connect) のほかは、どの待ちにも deadline (tests/process.h) がある。過ぎれば
+// std::runtime_error を投げる。
 class Client {
 public:
     explicit Client(const Endpoint& server);
