@@ -627,9 +627,7 @@ Plan parse(const std::vector<std::string>& arguments) {
     std::string extra;
     for (std::size_t i = 0; i < arguments.size(); ++i) {
         const bool has_value = i + 1 < arguments.size();
-        if (arguments[i] == "--quick") {
-            plan.quick = true;
-        } else if (arguments[i] == "--csv" && has_value) {
+        if (arguments[i] == "--csv" && has_value) {
             plan.csv = arguments[++i];
         } else if (arguments[i] == "--pictures" && has_value) {
             plan.pictures = arguments[++i];
@@ -691,7 +689,7 @@ int main(int argc, char* argv[]) try {
     const Plan plan = parse({argv + 1, argv + argc});
     if (plan.candidates.empty()) {
         std::fprintf(stderr,
-                     "usage: %s [--quick] [--csv FILE] [--pictures DIR] "
+                     "usage: %s [--csv FILE] [--pictures DIR] "
                      "[--extra 'COMMAND {port}; ...'] SERVER...\n",
                      argv[0]);
         return 2;
