@@ -4,10 +4,9 @@
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>
-#include <fcntl.h>
+#include <cstring>
 #include <netinet/in.h>
 #include <string_view>
-#include <unistd.h>
 
 namespace {
 
@@ -23,6 +22,14 @@ std::optional<in_port_t> parse_port(std::string_view text) {
     return port;
 }
 
+// sockaddr_in か sockaddr_in6 を、どちらも入る入れ物に移す。
+template <typename Address> Endpoint endpoint_of(const Address& address) {
+    Endpoint endpoint;
+    std::memcpy(&endpoint.storage, &address, sizeof address);
+    endpoint.length = sizeof address;
+    return endpoint;
+}
+
 } // namespace
 
 std::optional<Endpoint> parse_endpoint(const char* port, const char* address) {
@@ -30,40 +37,31 @@ std::optional<Endpoint> parse_endpoint(const char* port, const char* address) {
     if (!number) {
         return std::nullopt;
     }
-    Endpoint endpoint;
-    auto* const ipv4 = reinterpret_cast<sockaddr_in*>(&endpoint.storage);
-    auto* const ipv6 = reinterpret_cast<sockaddr_in6*>(&endpoint.storage);
-    if (inet_pton(AF_INET, address, &ipv4->sin_addr) == 1) {
-        ipv4->sin_family = AF_INET;
-        ipv4->sin_port = htons(*number);
-        endpoint.length = sizeof *ipv4;
-        return endpoint;
+    sockaddr_in ipv4{};
+    if (inet_pton(AF_INET, address, &ipv4.sin_addr) == 1) {
+        ipv4.sin_family = AF_INET;
+        ipv4.sin_port = htons(*number);
+        return endpoint_of(ipv4);
     }
-    if (inet_pton(AF_INET6, address, &ipv6->sin6_addr) == 1) {
-        ipv6->sin6_family = AF_INET6;
-        ipv6->sin6_port = htons(*number);
-        endpoint.length = sizeof *ipv6;
-        return endpoint;
+    sockaddr_in6 ipv6{};
+    if (inet_pton(AF_INET6, address, &ipv6.sin6_addr) == 1) {
+        ipv6.sin6_family = AF_INET6;
+        ipv6.sin6_port = htons(*number);
+        return endpoint_of(ipv6);
     }
     return std::nullopt;
 }
 
 Endpoint endpoint_from_arguments(int argc, char* argv[]) {
-    // 0, 1, 2 番が閉じていると、ソケットがその番号になり、ログがクライアントに届いてしまう。
-    int fd = 0;
-    while ((fd = open("/dev/null", O_RDWR)) != -1 && fd <= STDERR_FILENO) {
-    }
-    close(fd);
-
     const char* const program = argc > 0 ? argv[0] : "server";
     for (int i = 1; i < argc; ++i) {
         const std::string_view argument = argv[i];
         if (argument == "-h" || argument == "--help") {
             std::printf("usage: %s <port> [address]\n"
                         "  port     0 to 65535 (a server lets the kernel choose with 0)\n"
-                        "  address  an IPv4 or IPv6 address, default %s\n",
+                        "  address  an IPv4 or IPv6 address without a scope (%%eth0), default %s\n",
                         program, default_address);
-            std::exit(0);
+            std::exit(std::fflush(stdout) == 0 ? 0 : 1);
         }
     }
     if (argc == 2 || argc == 3) {
@@ -85,13 +83,15 @@ EndpointText to_text(const Endpoint& endpoint) noexcept {
     EndpointText result = {"unknown"};
     char host[INET6_ADDRSTRLEN];
     if (endpoint.storage.ss_family == AF_INET) {
-        const auto* const ipv4 = reinterpret_cast<const sockaddr_in*>(&endpoint.storage);
-        inet_ntop(AF_INET, &ipv4->sin_addr, host, sizeof host);
-        std::snprintf(result.text, sizeof result.text, "%s:%d", host, ntohs(ipv4->sin_port));
+        sockaddr_in ipv4{};
+        std::memcpy(&ipv4, &endpoint.storage, sizeof ipv4);
+        inet_ntop(AF_INET, &ipv4.sin_addr, host, sizeof host);
+        std::snprintf(result.text, sizeof result.text, "%s:%d", host, ntohs(ipv4.sin_port));
     } else if (endpoint.storage.ss_family == AF_INET6) {
-        const auto* const ipv6 = reinterpret_cast<const sockaddr_in6*>(&endpoint.storage);
-        inet_ntop(AF_INET6, &ipv6->sin6_addr, host, sizeof host);
-        std::snprintf(result.text, sizeof result.text, "[%s]:%d", host, ntohs(ipv6->sin6_port));
+        sockaddr_in6 ipv6{};
+        std::memcpy(&ipv6, &endpoint.storage, sizeof ipv6);
+        inet_ntop(AF_INET6, &ipv6.sin6_addr, host, sizeof host);
+        std::snprintf(result.text, sizeof result.text, "[%s]:%d", host, ntohs(ipv6.sin6_port));
     }
     return result;
 }

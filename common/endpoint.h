@@ -21,13 +21,13 @@ struct EndpointText {
 };
 
 // 10 進数のポート (0 から 65535) とアドレスの文字列から Endpoint を作る。
-// それ以外の文字が一つでもあれば nullopt。名前は引かない (inet_pton(3))。
+// それ以外の文字が一つでもあれば nullopt。名前は引かず、"%eth0" のようなスコープも読まない
+// (inet_pton(3))。
 std::optional<Endpoint> parse_endpoint(const char* port, const char* address);
 
 // <port> [address] という引数を読む。address を省くと 127.0.0.1。
-// -h と --help では使い方を標準出力に書いて 0 で終わる。
+// -h と --help では使い方を標準出力に書いて 0 で終わる (書けなければ 1)。
 // 誤りがあれば、その理由と使い方を標準エラー出力に書いて 2 で終わる。
-// 標準入力、出力、エラー出力のうち閉じているものは、/dev/null で埋める (open(2))。
 Endpoint endpoint_from_arguments(int argc, char* argv[]);
 
 // "127.0.0.1:7000" か "[::1]:7000" の形にする。どちらでもなければ "unknown"。

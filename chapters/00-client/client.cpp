@@ -4,6 +4,7 @@
 #include "common/endpoint.h"
 #include "common/log.h"
 #include "common/socket.h"
+#include "common/startup.h"
 #include "common/tcp.h"
 
 #include <cerrno>
@@ -50,6 +51,7 @@ int fail(const char* call) {
 }
 
 int main(int argc, char* argv[]) {
+    start_clean();
     const Endpoint endpoint = endpoint_from_arguments(argc, argv);
 
     // SIGPIPE で黙って終わらず、何バイト返ってこなかったかを言ってから終わる。

@@ -3,12 +3,14 @@
 #include "common/endpoint.h"
 #include "common/log.h"
 #include "common/socket.h"
+#include "common/startup.h"
 #include "common/tcp.h"
 
 #include <csignal>
 #include <system_error>
 
 int main(int argc, char* argv[]) {
+    start_clean();
     const Endpoint endpoint = endpoint_from_arguments(argc, argv);
 
     // 切れた接続への send で、SIGPIPE にサーバーを終わらせられないようにする。

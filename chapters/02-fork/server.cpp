@@ -3,6 +3,7 @@
 #include "common/endpoint.h"
 #include "common/log.h"
 #include "common/socket.h"
+#include "common/startup.h"
 #include "common/tcp.h"
 
 #include <cerrno>
@@ -24,6 +25,7 @@ void reap_children(int) {
 }
 
 int main(int argc, char* argv[]) {
+    start_clean();
     const Endpoint endpoint = endpoint_from_arguments(argc, argv);
 
     // 切れた接続への send で、SIGPIPE にサーバーを終わらせられないようにする。

@@ -4,6 +4,7 @@
 #include "common/log.h"
 #include "common/platform.h"
 #include "common/socket.h"
+#include "common/startup.h"
 #include "common/tcp.h"
 
 #include <csignal>
@@ -31,6 +32,7 @@ void serve(Socket client) noexcept {
 }
 
 int main(int argc, char* argv[]) {
+    start_clean();
     const Endpoint endpoint = endpoint_from_arguments(argc, argv);
 
     // 切れた接続への send で、SIGPIPE にサーバーを終わらせられないようにする。
