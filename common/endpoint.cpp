@@ -101,9 +101,3 @@ EndpointText local_address(const Socket& socket) noexcept {
     getsockname(socket.fd(), endpoint.address(), &endpoint.length); // 失敗すれば空のまま
     return to_text(endpoint);
 }
-
-EndpointText peer_address(const Socket& socket) noexcept {
-    Endpoint endpoint;
-    getpeername(socket.fd(), endpoint.address(), &endpoint.length); // 失敗すれば空のまま
-    return to_text(endpoint);
-}

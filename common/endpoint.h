@@ -33,7 +33,5 @@ Endpoint endpoint_from_arguments(int argc, char* argv[]);
 // "127.0.0.1:7000" か "[::1]:7000" の形にする。どちらでもなければ "unknown"。
 EndpointText to_text(const Endpoint& endpoint) noexcept;
 
-// そのソケットの自分側と相手側のアドレス (getsockname(2), getpeername(2))。
-// 相手がもういなければ "unknown"。
+// そのソケットの、自分側のアドレス (getsockname(2))。
 EndpointText local_address(const Socket& socket) noexcept;
-EndpointText peer_address(const Socket& socket) noexcept;

@@ -4,41 +4,38 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdarg>
+#include <charconv>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <unistd.h>
 
-namespace {
+void Line::add(std::string_view text) noexcept {
+    const std::size_t size = std::min(text.size(), sizeof text_ - 1 - size_); // 改行の分を残す
+    std::memcpy(text_ + size_, text.data(), size);
+    size_ += size;
+}
 
-// 改行を含めてこの長さまでの行を組み立て、一度に書く。長すぎる行は切る。
-void write_line(bool with_ids, const char* format, std::va_list arguments) noexcept {
-    char line[256];
-    int used = 0;
-    if (with_ids) {
-        used = std::snprintf(line, sizeof line, "[pid %d tid %ld] ", getpid(), thread_id());
-    }
-    used += std::vsnprintf(line + used, sizeof line - static_cast<size_t>(used), format, arguments);
-    const auto length = std::min(static_cast<size_t>(used), sizeof line - 1);
-    line[length] = '\n';
-    while (write(STDOUT_FILENO, line, length + 1) == -1 && errno == EINTR) {
+void Line::add_number(long long number) noexcept {
+    char digits[20]; // "-9223372036854775808" が入る
+    const auto result = std::to_chars(digits, digits + sizeof digits, number);
+    add({digits, static_cast<std::size_t>(result.ptr - digits)});
+}
+
+void Line::write() noexcept {
+    text_[size_] = '\n';
+    while (::write(STDOUT_FILENO, text_, size_ + 1) == -1 && errno == EINTR) {
     }
 }
 
-} // namespace
-
-void print_line(const char* format, ...) noexcept {
-    std::va_list arguments;
-    va_start(arguments, format);
-    write_line(false, format, arguments);
-    va_end(arguments);
-}
-
-void log_line(const char* format, ...) noexcept {
-    std::va_list arguments;
-    va_start(arguments, format);
-    write_line(true, format, arguments);
-    va_end(arguments);
+Line line_with_ids() noexcept {
+    Line line;
+    line.add("[pid ");
+    line.add(getpid());
+    line.add(" tid ");
+    line.add(thread_id());
+    line.add("] ");
+    return line;
 }
 
 void die_with_error(const std::system_error& error) noexcept {

@@ -1,17 +1,48 @@
 // 出力。一行を一度の write(2) で書く。
 #pragma once
 
+#include <concepts>
+#include <cstddef>
+#include <string_view>
 #include <system_error>
 
-// 一行を標準出力に書く。format は printf(3) と同じで、改行は要らない。
-// stdio のバッファーを使わないので、fork(2) でコピーされない。一行は 256 バイト以下なので、
-// パイプでもほかのプロセスやスレッドの行と混ざらない (man 7 pipe の PIPE_BUF)。書けないとき
-// (読み手が去った、など) は黙ってあきらめる。
-[[gnu::format(printf, 1, 2)]] void print_line(const char* format, ...) noexcept;
+// 組み立てている途中の一行。改行を含めて 256 バイトまでで、あふれる分は捨てる。
+class Line {
+public:
+    void add(std::string_view text) noexcept;
+    void add(std::integral auto number) noexcept { add_number(static_cast<long long>(number)); }
 
-// 同じことを、"[pid 4021 tid 4021] " を前につけて行う。だれが書いた行かが見える。
-[[gnu::format(printf, 1, 2)]] void log_line(const char* format, ...) noexcept;
+    // 改行をつけ、一度の write(2) で標準出力に書く。256 バイト以下なので、パイプでもほかのプロセスや
+    // スレッドの行と混ざらない (man 7 pipe の PIPE_BUF)。
+    void write() noexcept;
 
-// 始められなかった理由を標準エラー出力に一行で書き、1 で終わる。
+private:
+    void add_number(long long number) noexcept;
+
+    char text_[256];
+    std::size_t size_ = 0;
+};
+
+// "[pid 4021 tid 4021] " だけの行を作る。だれが書いた行かが見える。
+Line line_with_ids() noexcept;
+
+// 文字列と整数を並べた一行を、標準出力に書く。
+// stdio のバッファーを使わないので、fork(2) でコピーされない。書けないとき (読み手が去った、
+// ディスクに空きがない、など) は黙ってあきらめる。読み手が読まずにいて、パイプや端末がいっぱいに
+// なれば、空くまで待つ: 行を捨てるより、遅れるほうを選ぶ。
+template <typename... Parts> void print_line(const Parts&... parts) noexcept {
+    Line line;
+    (line.add(parts), ...);
+    line.write();
+}
+
+// 同じことを、"[pid 4021 tid 4021] " を前につけて行う。
+template <typename... Parts> void log_line(const Parts&... parts) noexcept {
+    Line line = line_with_ids();
+    (line.add(parts), ...);
+    line.write();
+}
+
+// 始められなかった理由を標準エラー出力に一行で書き、終了ステータス 1 で終了する。
 // 起動のときだけに使う。クライアントの失敗でサーバーを終わらせてはならない。
 [[noreturn]] void die_with_error(const std::system_error& error) noexcept;

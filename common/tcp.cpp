@@ -7,16 +7,18 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
-#include <poll.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <system_error>
 #include <thread>
+#include <utility>
 
 namespace {
 
-// 足りないものが空くのを待つ時間。待たずに試しつづけると CPU を使いきる。
+// 足りない資源が空くまで休む時間。休まずに試しつづけると CPU を使いきる。
 constexpr std::chrono::milliseconds pause_when_exhausted{100};
 
 // その接続だけの失敗。Linux の accept(2) は、新しい接続に起きていたネットワークの
@@ -24,6 +26,17 @@ constexpr std::chrono::milliseconds pause_when_exhausted{100};
 constexpr int errors_of_one_connection[] = {
     ECONNABORTED, EPROTO,       EPERM,      ENETDOWN,    ENOPROTOOPT,
     EHOSTDOWN,    EHOSTUNREACH, EOPNOTSUPP, ENETUNREACH, error_no_network,
+};
+
+// 待ち受けソケットの設定。accept(2) で得る接続済みソケットにも受け継がれる (socket(7), tcp(7))。
+constexpr struct {
+    int level;
+    int name;
+} options_to_enable[] = {
+    {SOL_SOCKET, SO_REUSEADDR}, // 前の接続の記録 (TIME-WAIT) が残っていても、すぐに始められる
+    {SOL_SOCKET, SO_KEEPALIVE}, // 黙って消えた相手に、いつか気づく
+    {SOL_SOCKET, SO_OOBINLINE}, // 緊急データ (URG) も、ほかのバイトと同じに受け取る
+    {IPPROTO_TCP, TCP_NODELAY}, // 小さな返事も、前の返事の確認応答を待たずに送る
 };
 
 // 起動のときの失敗を、呼び出しの名前とアドレスのついた例外にする。
@@ -39,10 +52,11 @@ Socket create_tcp_server_socket(const Endpoint& endpoint) {
     if (server.fd() == -1) {
         throw_error(errno, "socket", endpoint);
     }
-    // 前の接続の後始末 (TIME-WAIT) が残っていても、すぐに同じポートで始められるようにする。
     const int on = 1;
-    if (setsockopt(server.fd(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == -1) {
-        throw_error(errno, "setsockopt", endpoint);
+    for (const auto& option : options_to_enable) {
+        if (setsockopt(server.fd(), option.level, option.name, &on, sizeof on) == -1) {
+            throw_error(errno, "setsockopt", endpoint);
+        }
     }
     if (bind(server.fd(), endpoint.address(), endpoint.length) == -1) {
         throw_error(errno, "bind", endpoint);
@@ -58,39 +72,33 @@ Socket create_tcp_client_socket(const Endpoint& endpoint) {
     if (client.fd() == -1) {
         throw_error(errno, "socket", endpoint);
     }
-    if (connect(client.fd(), endpoint.address(), endpoint.length) == 0) {
-        return client;
-    }
-    if (errno != EINTR) {
+    if (connect(client.fd(), endpoint.address(), endpoint.length) == -1) {
         throw_error(errno, "connect", endpoint);
     }
-    // EINTR でも接続の手続きは続いている。connect(2) をやり直すと、OS によって EALREADY や
-    // EISCONN になるので、書き込めるようになるまで待ち、結果を SO_ERROR で受け取る。
-    pollfd event = {client.fd(), POLLOUT, 0};
-    while (poll(&event, 1, -1) == -1 && errno == EINTR) {
-    }
-    int error = 0;
-    socklen_t length = sizeof error;
-    getsockopt(client.fd(), SOL_SOCKET, SO_ERROR, &error, &length);
-    if (error != 0) {
-        throw_error(error, "connect", endpoint);
+    // だれも待ち受けていないポートに、カーネルが自分側のポートとして同じ番号を選ぶと、自分自身に
+    // つながる (RFC 9293 の simultaneous open)。サーバーにつながったのではない。
+    Endpoint peer;
+    getpeername(client.fd(), peer.address(), &peer.length);
+    if (std::strcmp(local_address(client).text, to_text(peer).text) == 0) {
+        throw_error(ECONNREFUSED, "connect", endpoint);
     }
     return client;
 }
 
-Socket accept_tcp_connection(const Socket& server) noexcept {
+Connection accept_tcp_connection(const Socket& server) noexcept {
     for (;;) {
         Endpoint peer;
-        Socket client{accept(server.fd(), peer.address(), &peer.length)};
-        if (client.fd() != -1) {
-            log_line("accepted %s", to_text(peer).text);
+        Socket socket{accept(server.fd(), peer.address(), &peer.length)};
+        if (socket.fd() != -1) {
+            Connection client{std::move(socket), to_text(peer)};
+            log_line("accepted ", client.peer.text);
             return client;
         }
         if (errno == EINTR) {
             continue; // シグナルに割り込まれただけ
         }
         const int error = errno;
-        log_line("accept() failed: %s", std::strerror(error));
+        log_line("accept() failed: ", std::strerror(error));
         const bool only_this_connection = std::ranges::find(errors_of_one_connection, error) !=
                                           std::end(errors_of_one_connection);
         if (!only_this_connection) { // EMFILE, ENFILE, ENOBUFS, ENOMEM など
@@ -99,29 +107,35 @@ Socket accept_tcp_connection(const Socket& server) noexcept {
     }
 }
 
-void handle_tcp_client(const Socket& client) noexcept {
-    const EndpointText peer = peer_address(client);
+void handle_tcp_client(Connection& client) noexcept {
     char buffer[16 * 1024];
     long long echoed = 0;
+    const char* failed = nullptr;
     for (;;) {
-        const ssize_t received = recv(client.fd(), buffer, sizeof buffer, 0);
+        const ssize_t received = recv(client.socket.fd(), buffer, sizeof buffer, 0);
         if (received == -1 && errno == EINTR) {
             continue;
         }
         if (received == -1) {
-            log_line("recv() from %s failed: %s", peer.text, std::strerror(errno));
-            return;
+            failed = "recv() from";
+            break;
         }
         if (received == 0) {
             break; // クライアントが書き終えた
         }
-        if (!send_all(client, buffer, static_cast<std::size_t>(received))) {
-            log_line("send() to %s failed: %s", peer.text, std::strerror(errno));
-            return;
+        if (!send_all(client.socket, buffer, static_cast<std::size_t>(received))) {
+            failed = "send() to";
+            break;
         }
         echoed += received;
     }
-    log_line("finished %s: %lld bytes echoed", peer.text, echoed);
+    const int error = errno;
+    client.socket.close(); // ログより先に閉じる。ログの読み手が遅れても、クライアントを待たせない
+    if (failed != nullptr) {
+        log_line(failed, " ", client.peer.text, " failed: ", std::strerror(error));
+    } else {
+        log_line("finished ", client.peer.text, ": ", echoed, " bytes echoed");
+    }
 }
 
 bool send_all(const Socket& socket, const char* data, std::size_t size) noexcept {

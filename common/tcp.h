@@ -6,25 +6,32 @@
 
 #include <cstddef>
 
+// 一人のクライアントとの接続。
+struct Connection {
+    Socket socket;     // 接続済みソケット (connected socket)
+    EndpointText peer; // 相手のアドレス。accept(2) が言ったもの
+};
+
 // endpoint で待ち受けるソケットを作る: socket(2), setsockopt(2), bind(2), listen(2)。
 // 返した Socket が持ち主。失敗すると std::system_error ("bind 127.0.0.1:80: ...") を投げる。
 Socket create_tcp_server_socket(const Endpoint& endpoint);
 
-// endpoint につながったソケットを作る: socket(2), connect(2)。
+// endpoint につないだソケットを作る: socket(2), connect(2)。
 // 返した Socket が持ち主。失敗すると std::system_error ("connect 127.0.0.1:80: ...") を投げる。
+// つなぐ途中でシグナルハンドラーが動けば、それも失敗 (EINTR) になる。
 Socket create_tcp_client_socket(const Endpoint& endpoint);
 
-// 次のクライアントを待ち、つながったソケットを返す (accept(2))。返した Socket が持ち主。
+// 次のクライアントを待ち、その接続を返す (accept(2))。返した Connection が持ち主。
 // 失敗は返さない。その接続だけの失敗なら次のクライアントを待ち、ディスクリプタやメモリが
 // 足りなければ 100 ミリ秒おきに試しつづける。どちらもログに一行を残す。
-Socket accept_tcp_connection(const Socket& server) noexcept;
+Connection accept_tcp_connection(const Socket& server) noexcept;
 
-// クライアントが書き終えるまで、届いたバイトをそのまま送り返す (recv(2), send(2))。
-// client は借りるだけで、閉じるのは呼び出し側。途中で失敗すればログに一行を残して戻る。
+// クライアントが書き終えるまで、届いたバイトをそのまま送り返し、閉じる (recv(2), send(2))。
+// 戻ったとき、client は閉じている。途中で失敗すれば、そこで閉じる。どちらもログに一行を残す。
 // 例外を投げない。
-void handle_tcp_client(const Socket& client) noexcept;
+void handle_tcp_client(Connection& client) noexcept;
 
 // size バイトのすべてを送る。send(2) は一部しか送らないことがある。
-// 失敗すれば false を返し、理由は errno に残る。相手が去ったあとの送信でプロセスごと
-// 終わらせられないよう、SIGPIPE は無視しておくこと。
+// 失敗すれば false を返し、理由は errno に残る。相手が去ったあとの送信でプロセスが終わらないよう、
+// SIGPIPE は無視しておくこと。
 bool send_all(const Socket& socket, const char* data, std::size_t size) noexcept;

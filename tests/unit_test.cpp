@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <csignal>
 #include <fcntl.h>
+#include <limits>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -156,11 +157,12 @@ TEST_SUITE("unit") {
         {
             const Socket nowhere{open("/dev/null", O_WRONLY)};
             const Redirect redirect(nowhere.fd());
-            const Socket accepted = accept_tcp_connection(server);
-            CHECK(std::string(peer_address(accepted).text) == local_address(client).text);
+            Connection accepted = accept_tcp_connection(server);
+            CHECK(std::string(accepted.peer.text) == local_address(client).text);
             REQUIRE(send_all(client, "hello", 5));
             shutdown(client.fd(), SHUT_WR);
             handle_tcp_client(accepted);
+            CHECK(accepted.socket.fd() == -1); // 閉じてから、ログを書いて戻る
         }
         char buffer[16];
         CHECK(recv(client.fd(), buffer, sizeof buffer, MSG_WAITALL) == 5);
@@ -214,8 +216,8 @@ TEST_SUITE("unit") {
         REQUIRE(pipe(ends) == 0);
         {
             const Redirect redirect(ends[1]);
-            log_line("%s", std::string(1000, 'x').c_str());
-            print_line("%d", 42);
+            log_line(std::string(1000, 'x'), 1);
+            print_line(-42, " bytes, ", std::numeric_limits<long long>::min());
         }
         char buffer[2000];
         const ssize_t n = read(ends[0], buffer, sizeof buffer);
@@ -224,6 +226,6 @@ TEST_SUITE("unit") {
         const std::string text(buffer, n > 0 ? static_cast<size_t>(n) : 0);
         CHECK(text.starts_with("[pid " + std::to_string(getpid()) + " tid "));
         CHECK(text.find('\n') == 255);
-        CHECK(text.substr(256) == "42\n");
+        CHECK(text.substr(256) == "-42 bytes, -9223372036854775808\n");
     }
 }

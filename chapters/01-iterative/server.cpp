@@ -1,4 +1,4 @@
-// 第1章 反復サーバー (iterative server): 一度に一つのクライアントだけを相手にする。
+// 第1章 反復サーバー (iterative server): 一度に一人のクライアントだけの相手をする。
 
 #include "common/endpoint.h"
 #include "common/log.h"
@@ -13,7 +13,7 @@ int main(int argc, char* argv[]) {
     start_clean();
     const Endpoint endpoint = endpoint_from_arguments(argc, argv);
 
-    // 切れた接続への send で、SIGPIPE にサーバーを終わらせられないようにする。
+    // 切れた接続に send しても、SIGPIPE でサーバーが終わらないようにする。
     std::signal(SIGPIPE, SIG_IGN);
 
     Socket server;
@@ -22,12 +22,11 @@ int main(int argc, char* argv[]) {
     } catch (const std::system_error& error) {
         die_with_error(error);
     }
-    print_line("listening on %s", local_address(server).text);
+    print_line("listening on ", local_address(server).text);
 
     for (;;) {
-        Socket client = accept_tcp_connection(server);
+        Connection client = accept_tcp_connection(server);
 
         handle_tcp_client(client);
-        client.close();
     }
 }

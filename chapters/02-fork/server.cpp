@@ -28,7 +28,7 @@ int main(int argc, char* argv[]) {
     start_clean();
     const Endpoint endpoint = endpoint_from_arguments(argc, argv);
 
-    // 切れた接続への send で、SIGPIPE にサーバーを終わらせられないようにする。
+    // 切れた接続に send しても、SIGPIPE でサーバーが終わらないようにする。
     std::signal(SIGPIPE, SIG_IGN);
 
     struct sigaction action {};
@@ -43,15 +43,15 @@ int main(int argc, char* argv[]) {
     } catch (const std::system_error& error) {
         die_with_error(error);
     }
-    print_line("listening on %s", local_address(server).text);
+    print_line("listening on ", local_address(server).text);
 
     for (;;) {
-        Socket client = accept_tcp_connection(server);
+        Connection client = accept_tcp_connection(server);
 
         const pid_t pid = fork();
         if (pid == -1) {
             // 子プロセスを作れなかった: このクライアントだけをあきらめる
-            log_line("fork() failed: %s", std::strerror(errno));
+            log_line("fork() failed: ", std::strerror(errno));
         } else if (pid == 0) {
             // 子プロセス: このクライアントだけの相手をして終わる
             server.close(); // 待ち受けは親プロセスの仕事
@@ -59,8 +59,8 @@ int main(int argc, char* argv[]) {
             _exit(0); // exit と違い、親プロセスからコピーしたバッファーを書き出さない
         } else {
             // 親プロセス: すぐに次のクライアントを待ちに戻る
-            log_line("forked child %d", pid);
+            log_line("forked child ", pid);
         }
-        client.close(); // 子プロセスがコピーを持つ。作れなかったときは、ここで接続が閉じる
+        client.socket.close(); // 子プロセスがコピーを持つ。作れなかったときは、ここで接続が閉じる
     }
 }

@@ -18,27 +18,29 @@
 std::mutex clients_mutex;
 int clients = 0; // 今、相手をしているクライアントの数
 
-void count_clients(int change) {
+// 数えなおした数を返す。ロックしたままログを書くと、書き込みが詰まったときに全員が止まるので、
+// 書くのは呼び出し側に任せる。
+int count_clients(int change) {
     const std::lock_guard lock(clients_mutex);
     clients += change;
-    log_line("serving %d clients", clients);
+    return clients;
 }
 
-// 一つのスレッドの一生。client はこのスレッドのもので、戻るときに閉じられる。
-void serve(Socket client) noexcept {
-    count_clients(+1);
+// 一つのスレッドの一生。client はこのスレッドのもので、戻るときには閉じている。
+void serve(Connection client) noexcept {
+    log_line("serving ", count_clients(+1), " clients");
     handle_tcp_client(client);
-    count_clients(-1);
+    log_line("serving ", count_clients(-1), " clients");
 }
 
 int main(int argc, char* argv[]) {
     start_clean();
     const Endpoint endpoint = endpoint_from_arguments(argc, argv);
 
-    // 切れた接続への send で、SIGPIPE にサーバーを終わらせられないようにする。
+    // 切れた接続に send しても、SIGPIPE でサーバーが終わらないようにする。
     std::signal(SIGPIPE, SIG_IGN);
 
-    // 既定の 8 MiB は要らない。glibc が使い回しにとっておくのは合計 40 MiB までで、
+    // 既定の 8 MiB は要らない。glibc が使い回しに残しておくのは合計 40 MiB までで、
     // 小さいほど多く残る。
     set_thread_stack_size(128UL * 1024);
 
@@ -48,16 +50,16 @@ int main(int argc, char* argv[]) {
     } catch (const std::system_error& error) {
         die_with_error(error);
     }
-    print_line("listening on %s", local_address(server).text);
+    print_line("listening on ", local_address(server).text);
 
     for (;;) {
-        Socket client = accept_tcp_connection(server);
+        Connection client = accept_tcp_connection(server);
 
         try {
             std::thread(serve, std::move(client)).detach();
         } catch (const std::exception& error) {
             // スレッドを作れなかった: このクライアントだけをあきらめる
-            log_line("thread creation failed: %s", error.what());
+            log_line("thread creation failed: ", error.what());
         }
     }
 }
