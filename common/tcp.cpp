@@ -152,3 +152,21 @@ bool send_all(const Socket& socket, const char* data, std::size_t size) noexcept
     }
     return true;
 }
+
+std::size_t receive_all(const Socket& socket, char* buffer, std::size_t size) noexcept {
+    std::size_t total = 0;
+    while (total < size) {
+        const ssize_t received = recv(socket.fd(), buffer + total, size - total, 0);
+        if (received == -1 && errno == EINTR) {
+            continue;
+        }
+        if (received == 0) {
+            errno = 0;
+        }
+        if (received <= 0) {
+            break;
+        }
+        total += static_cast<std::size_t>(received);
+    }
+    return total;
+}

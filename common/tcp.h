@@ -35,3 +35,7 @@ void handle_tcp_client(Connection& client) noexcept;
 // 失敗すれば false を返し、理由は errno に残る。相手が去ったあとの送信でプロセスが終わらないよう、
 // SIGPIPE は無視しておくこと。
 bool send_all(const Socket& socket, const char* data, std::size_t size) noexcept;
+
+// ちょうど size バイトを受け取り、受け取ったバイト数を返す。recv(2) は一部しか届けないことがある。
+// 相手が先に書き終えるか、失敗すれば、size より少ない。理由は errno にある (書き終えたのなら 0)。
+std::size_t receive_all(const Socket& socket, char* buffer, std::size_t size) noexcept;

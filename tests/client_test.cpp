@@ -8,8 +8,11 @@
 #include <doctest/doctest.h>
 
 #include <fcntl.h>
+#include <filesystem>
 #include <fstream>
 #include <functional>
+#include <memory>
+#include <sys/ioctl.h>
 #include <thread>
 
 namespace {
@@ -50,6 +53,13 @@ struct FakeServer {
     }
 };
 
+// 送ったのに、まだ相手のカーネルが受け取ったと言ってこないバイト数。
+int bytes_unacknowledged(const Socket& socket) {
+    int bytes = 0;
+    ioctl(socket.fd(), TIOCOUTQ, &bytes);
+    return bytes;
+}
+
 } // namespace
 
 TEST_SUITE("client") {
@@ -77,46 +87,73 @@ TEST_SUITE("client") {
 
     TEST_CASE("返ってこないバイトや違うバイトがあれば、一行の理由と 1") {
         struct Row {
-            const char* reply;
+            std::string reply; // 10 バイトを受け取ったあとに送るもの
+            bool reset;        // 閉じるかわりに RST を送る
             const char* reason;
         };
-        const Row rows[] = {
-            {"0791", "error: 6 of 10 bytes did not come back\n"},
-            {"", "error: 10 of 10 bytes did not come back\n"},
-            {"wrong byte", "error: the bytes that came back differ from those sent\n"},
-            {"too many bytes", "error: the bytes that came back differ from those sent\n"},
-        };
         const InputFile file(10);
+        std::string swapped = file.contents;
+        std::swap(swapped[2], swapped[3]);
+        const Row rows[] = {
+            {"0791", false, "6 of 10 bytes did not come back: the server closed the connection"},
+            {"", false, "10 of 10 bytes did not come back: the server closed the connection"},
+            {"0791", true, "6 of 10 bytes did not come back: Connection reset by peer"},
+            {"wrong byte", false, "the bytes that came back differ from those sent"},
+            {swapped, false, "the bytes that came back differ from those sent"},
+            {file.contents + "!", false, "more bytes came back than were sent"},
+        };
         for (const Row& row : rows) {
-            CAPTURE(std::string(row.reply));
-            const std::string reply = row.reply;
-            const FakeServer server([&reply](const Socket& socket) {
+            CAPTURE(row.reply);
+            const FakeServer server([&](const Socket& socket) {
                 char buffer[16];
-                while (recv(socket.fd(), buffer, sizeof buffer, 0) > 0) {
+                CHECK(receive_all(socket, buffer, 10) == 10);
+                CHECK(send_all(socket, row.reply.data(), row.reply.size()));
+                if (row.reset) {
+                    while (bytes_unacknowledged(socket) >
+                           0) { // 届く前に打ち切ると、送った分も消える
+                    }
+                    const linger discard = {1, 0};
+                    setsockopt(socket.fd(), SOL_SOCKET, SO_LINGER, &discard, sizeof discard);
                 }
-                send_all(socket, reply.data(), reply.size());
             });
             Process client(client_to(server.endpoint), {.input = file.path});
             CHECK(client.wait() == 1);
-            CHECK(client.output() == reply);
-            CHECK(client.errors() == std::string(row.reason));
+            CHECK(client.output() == row.reply.substr(0, 10));
+            CHECK(client.errors() == "error: " + std::string(row.reason) + "\n");
         }
     }
 
-    TEST_CASE("入力の途中でサーバーが閉じれば、一行の理由と 1") {
+    TEST_CASE("入力を待つ間にサーバーが閉じても気づかず、次の一行で、一行の理由と 1") {
         int ends[2] = {-1, -1};
         REQUIRE(pipe2(ends, O_CLOEXEC) == 0); // 書き手がいるかぎり、入力は終わらない
         const Socket read_end{ends[0]};
         const Socket write_end{ends[1]};
-        const FakeServer server([](const Socket&) {});
-        Process client(client_to(server.endpoint),
-                       {.input = "/proc/self/fd/" + std::to_string(read_end.fd())});
-        CHECK(client.wait() == 1);
-        CHECK(client.errors() ==
-              "error: the server closed the connection before the end of input\n");
+        std::unique_ptr<Process> client;
+        {
+            const FakeServer server([](const Socket& socket) {
+                char buffer[6];
+                CHECK(receive_all(socket, buffer, 6) == 6);
+                CHECK(send_all(socket, buffer, 6));
+            });
+            client = std::make_unique<Process>(
+                client_to(server.endpoint),
+                Process::Options{.input = "/proc/self/fd/" + std::to_string(read_end.fd())});
+            REQUIRE(write(write_end.fd(), "hello\n", 6) == 6);
+            CHECK(eventually([&] { return client->output() == "hello\n"; }));
+        } // サーバーがいなくなった
+        CHECK(client->running());
+        REQUIRE(write(write_end.fd(), "again\n", 6) == 6);
+        CHECK(client->wait() == 1);
+        CHECK(client->errors() ==
+              "error: 6 of 12 bytes did not come back: the server closed the connection\n");
     }
 
-    TEST_CASE("接続が切れても、出力の読み手が去っても、シグナルで死なずに 1 で終わる") {
+    TEST_CASE("読めない入力、切れた接続、去った出力の読み手: 一行の理由と 1") {
+        const Server server({build_directory + "/chapter01"});
+        Process unreadable(client_to(server.endpoint), {.input = "/tmp"});
+        CHECK(unreadable.wait() == 1);
+        CHECK(unreadable.errors() == "error: read: Is a directory\n");
+
         const InputFile file(10'000'000);
         const FakeServer resetting([](const Socket& socket) {
             char byte = 0;
@@ -124,12 +161,29 @@ TEST_SUITE("client") {
         });
         Process cut(client_to(resetting.endpoint), {.input = file.path});
         CHECK(cut.wait() == 1);
-        CHECK(cut.errors().find("bytes did not come back\n") != std::string::npos);
+        CHECK(cut.errors() ==
+              "error: 4096 of 4096 bytes did not come back: Connection reset by peer\n");
 
-        const Server server({build_directory + "/chapter01"});
         Process unread(client_to(server.endpoint), {.input = file.path, .output_to_pipe = true});
         unread.output_pipe().close();
         CHECK(unread.wait() == 1);
         CHECK(unread.errors() == "error: write: Broken pipe\n");
+    }
+
+    TEST_CASE("自分自身につながったら、断られたのと同じ") {
+        // 使えるポートが一つしかなければ、カーネルはつなぐ先と同じ番号を選ぶ。
+        const std::string program = std::filesystem::absolute(build_directory + "/client");
+        Process client({"/usr/bin/env", "unshare", "--net", "--map-root-user", "sh", "-c",
+                        "ip link set lo up && "
+                        "echo '40000 40000' > /proc/sys/net/ipv4/ip_local_port_range && "
+                        "echo hello | exec \"$0\" 40000",
+                        program});
+        const int status = client.wait();
+        if (client.errors().find("unshare") != std::string::npos) {
+            MESSAGE("ネットワークを分けられないので確かめられない");
+            return;
+        }
+        CHECK(status == 1);
+        CHECK(client.errors() == "error: connect 127.0.0.1:40000: Connection refused\n");
     }
 }

@@ -1,0 +1,14 @@
+// 標準入力と標準出力の、バイト列の読み書き。ノンブロッキング (O_NONBLOCK) になっていても使える:
+// この印は、端末を共有するほかのプロセスがつけることがある。
+#pragma once
+
+#include <cstddef>
+#include <sys/types.h>
+
+// 標準入力から、届いている分だけを読む (read(2))。何もなければ待つ。size バイトまで。
+// 読んだバイト数を返す。入力が終わっていれば 0、失敗すれば -1 で、理由は errno に残る。
+ssize_t read_input(char* buffer, std::size_t size) noexcept;
+
+// 標準出力に、size バイトのすべてを書く (write(2))。
+// 失敗すれば false を返し、理由は errno に残る。
+bool write_output(const char* data, std::size_t size) noexcept;
