@@ -49,6 +49,7 @@ KEYS = {'^C': '\x03', '^D': '\x04'}
 DOTS = {'...', '…'}  # 何行でもよい、という印
 # ジョブが終わったという bash の知らせ。いつ出るかわからないので、ノートにあってもなくてもよい。
 JOB_NOTICE = re.compile(r'\[\d+\][+-]? +(?:Done|Exit|Killed|Terminated|Interrupt|Hangup)\b')
+SETTINGS = ('CXX', 'CXXFLAGS', 'LDFLAGS', 'WERROR')  # 端末の中の make にも伝える。違えば、すべてを作りなおすことになる
 TIMEOUT = 30.0  # 秒。何も起こらないまま、これだけ待ったらあきらめる
 
 failures = 0
@@ -67,8 +68,8 @@ def fail(place, message, expected=None, actual=None):
 @functools.lru_cache(None)
 def make(*arguments):
     """make の出力。失敗すれば None。"""
-    # make から呼ばれたときも、その設定 (MAKEFLAGS や SANITIZE) を受け継がせない。
-    environment = {name: os.environ[name] for name in ('PATH', 'HOME', 'CXX') if name in os.environ}
+    # make から呼ばれたときも、作る場所を変える設定 (SANITIZE など) は受け継がせない。
+    environment = {name: os.environ[name] for name in ('PATH', 'HOME', *SETTINGS) if name in os.environ}
     result = subprocess.run(['make', *arguments], env=environment, stdin=subprocess.DEVNULL,
                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding='utf-8')
     return result.stdout if result.returncode == 0 else None
@@ -349,7 +350,7 @@ class Terminal:
         self.table = False               # 表を出すコマンドが動いている
         self.lines, self.rest = [], ''   # 届いて、まだ比べていない行と、行になっていない続き
         self.decoder = codecs.getincrementaldecoder('utf-8')('replace')
-        environment = {name: os.environ[name] for name in ('PATH', 'HOME', 'USER', 'CXX') if name in os.environ}
+        environment = {name: os.environ[name] for name in ('PATH', 'HOME', 'USER', *SETTINGS) if name in os.environ}
         environment.update(TERM='dumb', LANG='C.UTF-8', LC_ALL='C.UTF-8', HISTFILE='',
                            PS0=self.start + '\n', PS1=self.prompt, PS2='')
         self.pid, self.fd = pty.fork()

@@ -1,0 +1,79 @@
+# テスト、測定、わざと壊したサーバーの作り方と、この本に手を入れる人の打つもの (docs/CONTRIBUTING.md)。
+# Makefile が読みこむ。
+
+SOURCES  := $(wildcard common/*.cpp chapters/*/*.cpp tests/*.cpp)
+HARNESS  := $(call objects,tests/client.cpp tests/process.cpp common/*.cpp)
+TESTS    := $(call objects,tests/main.cpp tests/servers.cpp tests/*_test.cpp)
+MUTANTS  := $(patsubst tests/mutants/%.patch,$(BUILD)/mutant/%,$(wildcard tests/mutants/*.patch))
+TESTED    = all $(BUILD)/tests $(if $(SANITIZE),,$(BUILD)/demo $(MUTANTS))
+
+# -j のついた make から呼ばれたら、その -j に従う。
+PARALLEL  = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(or $(shell getconf _NPROCESSORS_ONLN),2))
+MAKEFLAGS += --no-print-directory
+
+# ThreadSanitizer は、知らせるだけでなく、そこで終わらせる。
+ifdef SANITIZE
+export TSAN_OPTIONS := halt_on_error=1
+endif
+
+.PHONY: soak unit flaky update-notes check-format tidy doctest
+
+# ---- 打つもの
+
+soak: all $(BUILD)/tests ## 長いあいだ働かせても、何もたまらないことを確かめる (一つの章に 10 分)
+	@$(BUILD)/tests --build=$(BUILD) --no-skip -ts=soak
+
+unit: $(BUILD)/unit ## common/ の単体テストだけを走らせる (macOS でも動く)
+	@$(BUILD)/unit
+
+update-notes: all ## ノートの引用と端末の出力を、本物に合わせて書き直す
+	@python3 tests/check_notes.py --update $(NOTES)
+
+check-format: ## 書式を確かめる (clang-format)
+	clang-format --dry-run --Werror $(SOURCES) $(wildcard common/*.h chapters/*/*.h tests/*.h)
+
+tidy: compile_commands.json ## 静的解析 (clang-tidy)
+	clang-tidy --quiet --warnings-as-errors='*' -p . $(SOURCES)
+
+compile_commands.json: $(BUILD)/flags $(SOURCES) ## エディターや clang-tidy のための、コンパイル方法の一覧を作る
+	@{ echo '['; separator=; for source in $(SOURCES); do \
+		printf '%s{"directory": "%s", "file": "%s", "command": "%s -c %s"}' \
+			"$$separator" '$(CURDIR)' "$$source" '$(COMPILE)' "$$source"; \
+		separator=', '; done; echo; echo ']'; } > $@
+
+# 打ちまちがいに答える。
+
+chapter%:
+	@echo 'make: 第$*章のサーバーはありません。あるのは $(NUMBERS:%=chapter%) です (クライアントは make client)' >&2; exit 2
+
+$(BUILD)/mutant/%:
+	@echo 'make: $(if $(NAME),変異 "$*" はありません,NAME=名前 をつけてください)。あるのは次のとおりです' >&2
+	@printf '  make mutant NAME=%s\n' $(notdir $(MUTANTS)) >&2; exit 2
+
+# ---- 作り方
+
+$(BUILD)/demo: $(BUILD)/obj/tests/demo.o $(HARNESS)
+$(BUILD)/bench: $(BUILD)/obj/tests/bench.o $(HARNESS)
+$(BUILD)/tests: $(TESTS) $(HARNESS)
+$(BUILD)/unit: $(call objects,tests/main.cpp tests/unit_test.cpp common/*.cpp)
+$(BUILD)/demo $(BUILD)/bench $(BUILD)/tests $(BUILD)/unit:
+	$(Q)$(DYNAMIC)
+
+# macOS の doctest は、コンパイラーが初めから探すところにはない。
+$(TESTS) doctest: CPPFLAGS += $(addprefix -isystem,$(wildcard /opt/homebrew/include))
+$(TESTS): | doctest
+doctest:
+	@echo '#include <doctest/doctest.h>' | $(COMPILE) -E -x c++ - >/dev/null 2>&1 || \
+		{ echo 'make: テストに要る doctest がありません。make setup で入ります' >&2; exit 2; }
+
+$(MUTANTS): $(BUILD)/mutant/%: tests/mutants/%.patch tests/mutant.sh $(wildcard chapters/*/*.cpp common/*.h) \
+                $(call objects,common/*.cpp)
+	$(if $(V),,@echo 'コンパイル: $@')
+	$(Q)sh tests/mutant.sh $@ '$(COMPILE)' $(BUILD)/obj
+
+# コンパイルのしかたを書いておくファイル。しかたが変われば新しくなり、すべてが作りなおされる。
+$(BUILD)/flags: FORCE
+	@mkdir -p $(@D); now='$(COMPILE) $(LDFLAGS)'; \
+	[ "$$now" = "$$(cat $@ 2>/dev/null)" ] || echo "$$now" > $@
+
+-include $(patsubst %.cpp,$(BUILD)/obj/%.d,$(SOURCES))
