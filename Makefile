@@ -49,7 +49,8 @@ demo: $(BINARIES) $(BUILD)/demo ## 三つのクライアントがどう待たさ
 	@$(BUILD)/demo $(if $(SVG),--svg $(SVG)) $(BINARIES)
 
 test: $(filter setup,$(MAKECMDGOALS)) ## すべてのテストを走らせる
-	@$(MAKE) -s $(PARALLEL) $(TESTED)
+	@$(MAKE) -s $(PARALLEL) all $(BUILD)/tests
+	@$(if $(SANITIZE),,$(MAKE) -s $(PARALLEL) -k $(MUTANTS) || :)
 	@$(BUILD)/tests --build=$(BUILD) $(if $(SANITIZE),-tse=mutant) $(TEST_FLAGS)
 
 check: $(if $(SERVER),$(BUILD)/tests) ## あなたのサーバーを確かめる (make check SERVER='./my-server {port}' CHAPTER=02)
@@ -60,6 +61,8 @@ bench: $(BINARIES) $(BUILD)/bench ## 接続と往復のコストを測って並�
 	@$(BUILD)/bench --csv $(BUILD)/bench.csv --pictures $(BUILD) --extra "$$SERVERS" $(BINARIES)
 
 mutant: $(BUILD)/mutant/$(or $(NAME),?) ## わざと壊したサーバーを作る (make mutant NAME=forgotten-close)
+	@edited=$$(git diff --name-only -- chapters common 2>/dev/null | tr '\n' ' '); [ -z "$$edited" ] || \
+	echo "注意: 書き換えたままのソースから作った: $$edited(戻すには git checkout chapters common)"
 	@echo '動かし方: $< 7777      (止めるには Ctrl-C)'
 
 check-notes: all ## ノートの引用と端末の出力が、本物と同じかを確かめる (NOTES=docs/01-iterative.md で一つだけ)

@@ -6,23 +6,38 @@ set -eu
 target=$PWD/$1
 compile=$2
 objects=$PWD/$3
-patch=tests/mutants/${1##*/}.patch
+name=${1##*/}
+patch=tests/mutants/$name.patch
 copy=$1.src
 rm -rf "$copy"
 mkdir -p "$copy"
 cp -R chapters common "$copy"
-patch -s -d "$copy" -p1 <"$patch"
+if ! command -v patch >/dev/null; then
+    echo 'make: わざと壊すのに要る patch がありません。make setup で入ります' >&2
+    exit 2
+fi
+# 読者がソースを書き換えたままだと、パッチがあたらないことがある。何を戻せばよいかを言う。
+if ! patch -s -d "$copy" -p1 <"$patch" >/dev/null 2>&1; then
+    rm -rf "$copy"
+    source=$(sed -n 's|^+++ b/||p' "$patch" | tr '\n' ' ')
+    {
+        echo "make: ${source}が書き換えられているので、$name を作れません"
+        echo "  変更を捨てて元に戻すには: git checkout $source(git がなければ、もとの zip から取り出して make clean)"
+        echo "  戻したら、サーバーも作りなおす: make all mutant NAME=$name"
+    } >&2
+    exit 2
+fi
 # どの章のサーバーをどう作るかは、パッチの頭の "Chapter:" と "Flags:" の行が言う。
 chapter=$(sed -n 's/^Chapter: //p' "$patch")
 flags=$(sed -n 's/^Flags: //p' "$patch")
-# パッチの変えなかった部品は、もう作ってあるものを使う。
-inputs=chapters/$chapter/server.cpp
+# common/ の部品のうち、パッチの変えなかったものは、もう作ってあるものを使う。
+set -- "chapters/$chapter"/*.cpp
 for source in common/*.cpp; do
     if [ -z "$flags" ] && cmp -s "$source" "$copy/$source"; then
-        inputs="$inputs $objects/${source%.cpp}.o"
+        set -- "$@" "$objects/${source%.cpp}.o"
     else
-        inputs="$inputs $source"
+        set -- "$@" "$source"
     fi
 done
-# shellcheck disable=SC2086 # コマンドもフラグも入力も、空白で区切った並び
-(cd "$copy" && $compile $flags $inputs -o "$target")
+# shellcheck disable=SC2086 # コマンドとフラグは、空白で区切った並び
+(cd "$copy" && $compile $flags "$@" -o "$target")

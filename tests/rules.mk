@@ -5,7 +5,6 @@ SOURCES  := $(wildcard common/*.cpp chapters/*/*.cpp tests/*.cpp)
 HARNESS  := $(call objects,tests/client.cpp tests/process.cpp common/*.cpp)
 TESTS    := $(call objects,tests/main.cpp tests/servers.cpp tests/*_test.cpp)
 MUTANTS  := $(patsubst tests/mutants/%.patch,$(BUILD)/mutant/%,$(wildcard tests/mutants/*.patch))
-TESTED    = all $(BUILD)/tests $(if $(SANITIZE),,$(BUILD)/demo $(MUTANTS))
 
 # -j のついた make から呼ばれたら、その -j に従う。
 PARALLEL  = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(or $(shell getconf _NPROCESSORS_ONLN),2))
@@ -69,7 +68,7 @@ doctest:
 $(MUTANTS): $(BUILD)/mutant/%: tests/mutants/%.patch tests/mutant.sh $(wildcard chapters/*/*.cpp common/*.h) \
                 $(call objects,common/*.cpp)
 	$(if $(V),,@echo 'コンパイル: $@')
-	$(Q)sh tests/mutant.sh $@ '$(COMPILE)' $(BUILD)/obj
+	$(Q)sh tests/mutant.sh $@ '$(COMPILE) $(LDFLAGS)' $(BUILD)/obj
 
 # コンパイルのしかたを書いておくファイル。しかたが変われば新しくなり、すべてが作りなおされる。
 $(BUILD)/flags: FORCE
