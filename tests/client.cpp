@@ -39,7 +39,7 @@ short wait_for(int fd, short events, int milliseconds) {
 
 // 一部でも送れれば、その長さ。いま送れなければ 0。
 std::size_t send_some(int fd, const char* data, std::size_t size) {
-    const ssize_t n = send(fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    const ssize_t n = send(fd, data, size, MSG_NOSIGNAL);
     if (n == -1 && errno != EAGAIN && errno != EINTR) {
         fail("send", errno);
     }
@@ -48,7 +48,7 @@ std::size_t send_some(int fd, const char* data, std::size_t size) {
 
 // 届いていれば受け取る。size に 0 を入れて戻れば、相手が閉じた。
 bool receive_some(int fd, char* data, std::size_t& size) {
-    const ssize_t n = recv(fd, data, size, MSG_DONTWAIT);
+    const ssize_t n = recv(fd, data, size, 0);
     if (n == -1 && errno != EAGAIN && errno != EINTR) {
         fail("recv", errno);
     }
@@ -97,7 +97,25 @@ constexpr std::size_t largest_chunk = 256UL * 1024;
 
 } // namespace
 
-Client::Client(const Endpoint& server) : socket_(create_tcp_client_socket(server)) {}
+Client::Client(const Endpoint& server)
+    : socket_(socket(server.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) {
+    int error = connect(fd(), server.address(), server.length) == 0 ? 0 : errno;
+    if (error == EINPROGRESS) {
+        if (wait_for(fd(), POLLOUT, deadline_ms()) == 0) {
+            give_up("つながらない");
+        }
+        socklen_t length = sizeof error;
+        getsockopt(fd(), SOL_SOCKET, SO_ERROR, &error, &length);
+    }
+    if (error != 0) {
+        fail("connect", error);
+    }
+}
+
+std::string Client::port() const {
+    const std::string text = local_address(socket_).text;
+    return text.substr(text.rfind(':') + 1);
+}
 
 void Client::send(std::string_view bytes) const {
     while (!bytes.empty()) {
@@ -110,16 +128,16 @@ void Client::send(std::string_view bytes) const {
 
 std::string Client::receive(std::size_t size) const {
     std::string bytes;
-    std::vector<char> buffer(std::min(size, largest_chunk));
+    char buffer[65536];
     while (bytes.size() < size) {
         if (wait_for(fd(), POLLIN, deadline_ms()) == 0) {
             give_up(size == SIZE_MAX ? "サーバーが閉じない" : "続きが届かない", bytes);
         }
-        std::size_t n = std::min(buffer.size(), size - bytes.size());
-        if (receive_some(fd(), buffer.data(), n) && n == 0) {
+        std::size_t n = std::min(sizeof buffer, size - bytes.size());
+        if (receive_some(fd(), buffer, n) && n == 0) {
             break;
         }
-        bytes.append(buffer.data(), n);
+        bytes.append(buffer, n);
     }
     return bytes;
 }
@@ -198,10 +216,13 @@ StreamResult Client::echo_random_stream(std::uint64_t seed, std::size_t total,
     }
 }
 
-std::size_t Client::send_until_full(std::uint64_t seed, std::size_t limit, int quiet) const {
+std::size_t Client::send_until_full(std::uint64_t seed, std::size_t limit,
+                                    const std::function<bool()>& stuck) const {
     std::vector<char> outgoing(largest_chunk);
     std::size_t sent = 0;
-    while (sent < limit && wait_for(fd(), POLLOUT, quiet) != 0) {
+    while (sent < limit &&
+           eventually([&] { return wait_for(fd(), POLLOUT, 10) != 0 || stuck(); }) &&
+           wait_for(fd(), POLLOUT, 0) != 0) {
         const std::size_t size = std::min(outgoing.size(), limit - sent);
         random_bytes(seed, sent, outgoing.data(), size);
         sent += send_some(fd(), outgoing.data(), size);

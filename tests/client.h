@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <ostream>
 #include <string>
 #include <string_view>
@@ -19,8 +20,7 @@ struct StreamResult {
     }
 };
 
-// つなぐとき (connect) のほかは、どの待ちにも deadline (tests/process.h) がある。過ぎれば
-// std::runtime_error を投げる。
+// どの待ちにも deadline (tests/process.h) がある。過ぎれば std::runtime_error を投げる。
 class Client {
 public:
     explicit Client(const Endpoint& server);
@@ -39,12 +39,14 @@ public:
     // 受け取る長さは、1 から chunk までの乱数。送り終えたら送る向きを閉じる。
     // 同じ列がちょうどの長さで返り、サーバーが閉じれば成功。
     StreamResult echo_random_stream(std::uint64_t seed, std::size_t total, std::size_t chunk) const;
-    // 同じ乱数列を、受け取らずに送りつづける。limit バイト送るか、quiet ミリ秒の間まったく
-    // 送れなくなったら、送れたバイト数を返す。
-    std::size_t send_until_full(std::uint64_t seed, std::size_t limit, int quiet) const;
+    // 同じ乱数列を、受け取らずに送りつづける。limit バイト送るか、送れなくなって stuck() が
+    // 成り立つか、deadline の間まったく送れなければ、送れたバイト数を返す。
+    std::size_t send_until_full(std::uint64_t seed, std::size_t limit,
+                                const std::function<bool()>& stuck) const;
     // 同じ乱数列を total バイト受け取って比べる。
     StreamResult receive_random_stream(std::uint64_t seed, std::size_t total) const;
 
+    std::string port() const; // 自分の側のポート
     int fd() const { return socket_.fd(); }
 
 private:

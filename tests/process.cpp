@@ -9,9 +9,12 @@
 #include <fcntl.h>
 #include <fstream>
 #include <grp.h>
+#include <netinet/tcp.h>
+#include <random>
 #include <sstream>
 #include <stdexcept>
 #include <sys/prctl.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <thread>
 
@@ -57,6 +60,7 @@ std::vector<std::string> entries(const std::string& directory) {
 struct Stat {
     char state = 0;
     pid_t parent = 0;
+    pid_t group = 0;
 };
 Stat read_stat(const std::string& pid) {
     std::ifstream file("/proc/" + pid + "/stat");
@@ -65,8 +69,108 @@ Stat read_stat(const std::string& pid) {
     // 名前には空白や括弧もありうるので、最後の括弧から読む。
     std::istringstream rest(line.substr(line.rfind(')') + 1));
     Stat stat;
-    rest >> stat.state >> stat.parent;
+    rest >> stat.state >> stat.parent >> stat.group;
     return stat;
+}
+
+// "PID/task/TID" のすべて。
+std::vector<std::string> tasks_of(const std::vector<pid_t>& family) {
+    std::vector<std::string> tasks;
+    for (const pid_t pid : family) {
+        const std::string directory = std::to_string(pid) + "/task/";
+        for (const std::string& task : entries("/proc/" + directory)) {
+            tasks.push_back(directory + task);
+        }
+    }
+    return tasks;
+}
+
+// 眠らされた回数と、待たされた回数の合計。眠っていないスレッドがあれば -1。
+long switches_while_asleep(const std::vector<std::string>& tasks) {
+    long switches = 0;
+    for (const std::string& task : tasks) {
+        std::ifstream status("/proc/" + task + "/status");
+        for (std::string line; std::getline(status, line);) {
+            if (line.starts_with("State:") && line.find_first_of("SIZTX", 6) == line.npos) {
+                return -1;
+            }
+            const size_t at = line.find("ctxt_switches:");
+            switches += at == line.npos ? 0 : std::stol(line.substr(at + 14));
+        }
+    }
+    return switches;
+}
+
+// 終わらせるべきグループ。Ctrl-C で止められたときも、残していかない。
+volatile std::sig_atomic_t groups[64];
+
+void end_groups(int number) {
+    for (const std::sig_atomic_t group : groups) {
+        if (group != 0) {
+            kill(-group, SIGKILL);
+        }
+    }
+    std::signal(number, SIG_DFL);
+    raise(number);
+}
+
+// 裏で起こされると SIGINT は無視されていて、exec(2) はそれを引きつぐ。ハンドラーにしておけば、
+// サーバーは既定の動作から始まる。
+[[maybe_unused]] const bool installed = [] {
+    for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
+        std::signal(number, end_groups);
+    }
+    return true;
+}();
+
+void change_group(pid_t from, pid_t to) {
+    for (volatile std::sig_atomic_t& group : groups) {
+        if (group == from) {
+            group = to;
+            return;
+        }
+    }
+}
+
+// ほかのだれも使わないポートと、それを借りているしるし。閉じてから起こすまでの間に取られない
+// よう、カーネルが bind(2) や connect(2) のために選ぶ番号 (ip_local_port_range) より小さいものから
+// 選び、並んで走るテストとは、同じ名前の Unix ソケットを持つことで分けあう。
+Server::Place borrow_port() {
+    static unsigned next = std::random_device{}();
+    for (int i = 0; i < 20'000; ++i) {
+        const std::string port = std::to_string(10'000 + next++ % 20'000);
+        Socket lease{socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+        sockaddr_un name = {AF_UNIX, {}};
+        // 0 で始まる名前はファイルにならず、持ち主が終われば消える (man 7 unix)。
+        const std::string text = "echo-test-" + port;
+        text.copy(name.sun_path + 1, text.size());
+        const Socket tcp{socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+        const Endpoint any = *parse_endpoint(port.c_str(), "0.0.0.0");
+        if (bind(lease.fd(), reinterpret_cast<const sockaddr*>(&name), sizeof name) == 0 &&
+            bind(tcp.fd(), any.address(), any.length) == 0) {
+            return {port, std::move(lease), {}};
+        }
+    }
+    throw std::runtime_error("no free port");
+}
+
+std::set<unsigned long> listening_inodes(const std::string& port) {
+    std::set<unsigned long> inodes;
+    for (const TcpSocket& tcp : tcp_sockets(port)) {
+        if (tcp.state == TCP_LISTEN) {
+            inodes.insert(tcp.inode);
+        }
+    }
+    return inodes;
+}
+
+bool holds_socket(pid_t pid, unsigned long inode) {
+    const std::string directory = "/proc/" + std::to_string(pid) + "/fd/";
+    const std::string wanted = "socket:[" + std::to_string(inode) + "]";
+    return std::ranges::any_of(entries(directory), [&](const std::string& fd) {
+        char link[64] = {};
+        return readlink((directory + fd).c_str(), link, sizeof link - 1) > 0 && link == wanted;
+    });
 }
 
 std::vector<std::string> with_address(std::vector<std::string> command, const std::string& port,
@@ -141,12 +245,14 @@ Process::Process(const std::vector<std::string>& command, const Options& options
         throw std::runtime_error("fork failed");
     }
     setpgid(pid_, pid_); // 子プロセスが先でも自分が先でも、グループはできている
+    change_group(0, pid_);
 }
 
 Process::~Process() {
     // グループには、サーバーの作った子プロセスもいる。回収するまで、番号は使い回されない。
     kill(-pid_, SIGKILL);
     wait();
+    change_group(pid_, 0);
     waitpid(pid_, nullptr, WNOHANG);
 }
 
@@ -161,22 +267,51 @@ void Process::signal(int number) const {
     kill(pid_, number);
 }
 
+void Process::signal_group(int number) const {
+    kill(-pid_, number);
+}
+
+std::vector<pid_t> Process::family() const {
+    std::vector<pid_t> family;
+    for (const std::string& name : entries("/proc")) {
+        if (read_stat(name).group == pid_) {
+            family.push_back(std::stoi(name));
+        }
+    }
+    return family;
+}
+
+Usage Process::usage() const {
+    Usage total;
+    for (const pid_t pid : family()) {
+        const Usage usage = usage_of(pid);
+        total.descriptors += usage.descriptors;
+        total.threads += usage.threads;
+        total.resident_kib += usage.resident_kib;
+        total.processes += usage.processes;
+        total.zombies += usage.zombies;
+    }
+    return total;
+}
+
 void Process::stop() const {
     kill(-pid_, SIGSTOP);
-    std::vector<pid_t> family = children_of(pid_);
-    family.push_back(pid_);
     const bool stopped = eventually([&] {
-        return std::ranges::all_of(family, [](pid_t pid) {
-            const std::string tasks = std::to_string(pid) + "/task/";
-            return std::ranges::all_of(entries("/proc/" + tasks), [&](const std::string& task) {
-                const char state = read_stat(tasks + task).state;
-                return state == 'T' || state == 'Z' || state == 0;
-            });
+        return std::ranges::all_of(tasks_of(family()), [](const std::string& task) {
+            const char state = read_stat(task).state;
+            return state == 'T' || state == 'Z' || state == 0;
         });
     });
     if (!stopped) {
         throw std::runtime_error("SIGSTOP did not stop the process");
     }
+}
+
+bool Process::asleep() const {
+    // 一つずつ調べる間に、起こしあっているかもしれない。二度とも眠っていて、その間に眠らされた
+    // 回数が変わらなければ、だれも動かなかった。
+    const long switches = switches_while_asleep(tasks_of(family()));
+    return switches != -1 && switches == switches_while_asleep(tasks_of(family()));
 }
 
 void Process::resume() const {
@@ -245,35 +380,38 @@ Server::Server(std::vector<std::string> command, const std::string& address, con
         return first.find('\n') != std::string::npos || ended;
     });
     endpoint = endpoint_from_first_line(first + errors());
+    listener = pid();
 }
 
 Server Server::foreign(const std::string& command, const Options& options) {
-    std::string port = options.port;
-    if (port == "0") { // 空いているポートを、一度使ってみて選ぶ
-        const Socket free = create_tcp_server_socket(*parse_endpoint("0", "127.0.0.1"));
-        port = port_of(endpoint_from_text(local_address(free).text));
-    }
+    Place place = options.port == "0" ? borrow_port() : Place{options.port, {}, {}};
+    place.others = listening_inodes(place.port);
     std::string filled = command;
     for (size_t at = 0; (at = filled.find("{port}", at)) != std::string::npos;) {
-        filled.replace(at, 6, port);
+        filled.replace(at, 6, place.port);
     }
-    return {filled, *parse_endpoint(port.c_str(), "127.0.0.1"), options};
+    return {filled, std::move(place), options};
 }
 
-Server::Server(const std::string& command, const Endpoint& chosen, const Options& options)
-    : Process({"/bin/sh", "-c", "exec " + command}, options), endpoint(chosen) {
-    const auto connect = [&] {
-        try {
-            create_tcp_client_socket(endpoint);
-            return true;
-        } catch (const std::system_error&) {
-            return !running();
+Server::Server(const std::string& command, Place place, const Options& options)
+    : Process({"/bin/sh", "-c", command}, options),
+      endpoint(*parse_endpoint(place.port.c_str(), "127.0.0.1")), place_(std::move(place)) {
+    const auto listens = [&] {
+        for (const unsigned long inode : listening_inodes(place_.port)) {
+            if (!place_.others.contains(inode)) {
+                const auto members = family();
+                const auto holder = std::ranges::find_if(
+                    members, [&](pid_t member) { return holds_socket(member, inode); });
+                listener = holder == members.end() ? pid() : *holder;
+                return true;
+            }
         }
+        return !running();
     };
     // 起動には時間がかかることもあるので、deadline が短くても待つ。
-    const bool connected = eventually(connect, std::max(deadline, std::chrono::seconds{30}));
-    if (!connected || !running()) {
-        throw std::runtime_error("サーバーにつながりません: " + command + "\n" + errors());
+    const bool listening = eventually(listens, std::max(deadline, std::chrono::seconds{30}));
+    if (!listening || listener == -1) {
+        throw std::runtime_error("サーバーが待ち受けません: " + command + "\n" + errors());
     }
 }
 
@@ -285,6 +423,9 @@ Usage usage_of(pid_t pid) {
     long total = 0;
     std::ifstream(proc + "/statm") >> total >> usage.resident_kib;
     usage.resident_kib *= sysconf(_SC_PAGESIZE) / 1024;
+    const char state = state_of(pid);
+    usage.processes = state == 0 ? 0 : 1;
+    usage.zombies = state == 'Z' ? 1 : 0;
     return usage;
 }
 
@@ -301,4 +442,23 @@ std::vector<pid_t> children_of(pid_t pid, char state) {
         }
     }
     return children;
+}
+
+std::vector<TcpSocket> tcp_sockets(const std::string& port) {
+    const auto number = static_cast<unsigned>(std::stoul(port));
+    std::vector<TcpSocket> sockets;
+    for (const char* const table : {"/proc/net/tcp", "/proc/net/tcp6"}) {
+        std::ifstream file(table);
+        for (std::string line; std::getline(file, line);) {
+            TcpSocket tcp;
+            // "0: 0100007F:1F90 00000000:0000 0A 送信:受信 00:00000000 00000000 uid 0 inode ..."
+            if (std::sscanf(line.c_str(),
+                            "%*d: %*[^:]:%x %*[^:]:%x %x %*[^:]:%lx %*s %*s %*s %*s %lu", &tcp.port,
+                            &tcp.peer, &tcp.state, &tcp.unread, &tcp.inode) == 5 &&
+                tcp.port == number) {
+                sockets.push_back(tcp);
+            }
+        }
+    }
+    return sockets;
 }

@@ -5,6 +5,8 @@
 
 #include <chrono>
 #include <functional>
+#include <ostream>
+#include <set>
 #include <string>
 #include <sys/types.h>
 #include <vector>
@@ -15,7 +17,22 @@ inline std::chrono::seconds deadline{30};
 // condition が成り立つまで待つ。limit までに成り立たなければ false。
 bool eventually(const std::function<bool()>& condition, std::chrono::seconds limit = deadline);
 
-// 一つのプログラムと、そこから生まれたプロセスすべての持ち主。消えるときにすべてを終わらせる。
+// /proc から読む、プロセスのようす (Linux)。
+struct Usage {
+    int descriptors = 0;
+    int threads = 0;
+    long resident_kib = 0;
+    int processes = 0; // ゾンビも数える
+    int zombies = 0;
+    friend std::ostream& operator<<(std::ostream& out, const Usage& usage) {
+        return out << "ディスクリプタ " << usage.descriptors << ", スレッド " << usage.threads
+                   << ", プロセス " << usage.processes << " (うちゾンビ " << usage.zombies << ")";
+    }
+};
+Usage usage_of(pid_t pid);
+
+// 一つのプログラムと、そこから生まれたプロセスすべて (家族) の持ち主。消えるときにすべてを
+// 終わらせる。家族は同じプロセスグループにいるので、間のプロセスが先に終わっても分かる。
 class Process {
 public:
     struct Options {
@@ -39,9 +56,14 @@ public:
     Socket& output_pipe() { return pipe_; }
 
     void signal(int number) const; // このプロセスだけに送る
-    // このプロセスと、そこから生まれたものすべてを止め、どのスレッドも止まるまで待つ。
+    void signal_group(int number) const; // 端末で Ctrl-C を打ったときのように、家族のすべてに送る
+    std::vector<pid_t> family() const;
+    Usage usage() const; // 家族のすべてを足したもの
+    // 家族のすべてを止め、どのスレッドも止まるまで待つ。
     void stop() const;
     void resume() const;
+    // 家族のどのスレッドも眠り、何かが起きるのを待っている。起きたことには、もう応じおえている。
+    bool asleep() const;
     bool running();
     // 終わるのを待ち、終了ステータスを返す。シグナルで終わったときは 128 + シグナルの番号、
     // deadline までに終わらなければ -1。
@@ -56,19 +78,30 @@ private:
     Socket pipe_;
 };
 
-// 動いていて、つながるサーバー。
+// 動いていて、待ち受けているサーバー。
 struct Server : Process {
     // command に、ポートと、空でなければ address を足して起こす。どこで待ち受けているかは、
     // 起動の行 "listening on ..." から読みとる。
     explicit Server(std::vector<std::string> command, const std::string& address = "",
                     const Options& options = {});
-    // 起動の行を言わないサーバー。command の {port} をポートに置きかえて起こし、つながるまで待つ。
+    // 起動の行を言わないサーバー。command の {port} をポートに置きかえて sh に渡し、待ち受けるまで
+    // 待つ。試しにつないではみないので、サーバーはまだだれの相手もしていない。
     static Server foreign(const std::string& command, const Options& options = {});
 
+    // 借りたポート。others は、そこですでに待ち受けているもの:
+    // 前のサーバーの子プロセスかもしれない。
+    struct Place {
+        std::string port;
+        Socket lease;
+        std::set<unsigned long> others;
+    };
+
     Endpoint endpoint;
+    pid_t listener = -1; // 待ち受けているプロセス。sh を通して起こせば、pid() とは限らない
 
 private:
-    Server(const std::string& command, const Endpoint& chosen, const Options& options);
+    Server(const std::string& command, Place place, const Options& options);
+    Place place_;
 };
 
 // text の行のうち、start で始まり、part を含むもの。改行はつかない。
@@ -80,13 +113,16 @@ Endpoint endpoint_from_text(const std::string& text);
 Endpoint endpoint_from_first_line(const std::string& text);
 std::string port_of(const Endpoint& endpoint);
 
-// /proc から読む、プロセスのようす (Linux)。
-struct Usage {
-    int descriptors = 0;
-    int threads = 0;
-    long resident_kib = 0;
-};
-Usage usage_of(pid_t pid);
 char state_of(pid_t pid); // 'R' 実行中, 'S' 待ち, 'T' 停止中, 'Z' ゾンビ。いなければ 0
 // pid の子プロセスのうち、state ('Z' ならゾンビ、0 ならすべて) にあるものの番号。
 std::vector<pid_t> children_of(pid_t pid, char state = 0);
+
+// TCP のソケット一つ (/proc/net/tcp と tcp6)。
+struct TcpSocket {
+    unsigned port = 0;
+    unsigned peer = 0;        // 相手のポート
+    unsigned state = 0;       // TCP_LISTEN など (netinet/tcp.h)
+    unsigned long unread = 0; // 届いたのに、まだ読まれていないバイト数
+    unsigned long inode = 0;
+};
+std::vector<TcpSocket> tcp_sockets(const std::string& port); // 自分の側のポートが port のもの

@@ -19,8 +19,9 @@ endif
 
 # ---- 打つもの
 
-soak: all $(BUILD)/tests ## 長いあいだ働かせても、何もたまらないことを確かめる (一つの章に 10 分)
-	@$(BUILD)/tests --build=$(BUILD) --no-skip -ts=soak
+soak: all $(BUILD)/tests ## たくさんの接続のあとに、何もたまらないことを確かめる (CONNECTIONS=100000 VISITS=1000)
+	@CONNECTIONS=$(or $(CONNECTIONS),100000) VISITS=$(or $(VISITS),1000) \
+	$(BUILD)/tests --build=$(BUILD) -tc='10000*,50 人が好きな*' --duration=true
 
 unit: $(BUILD)/unit ## common/ の単体テストだけを走らせる (macOS でも動く)
 	@$(BUILD)/unit
@@ -46,7 +47,7 @@ chapter%:
 	@echo 'make: 第$*章のサーバーはありません。あるのは $(NUMBERS:%=chapter%) です (クライアントは make client)' >&2; exit 2
 
 $(BUILD)/mutant/%:
-	@echo 'make: $(if $(NAME),変異 "$*" はありません,NAME=名前 をつけてください)。あるのは次のとおりです' >&2
+	@echo 'make: $(if $(NAME),わざと壊したサーバー "$*" はありません,NAME=名前 をつけてください)。あるのは次のとおりです' >&2
 	@printf '  make mutant NAME=%s\n' $(notdir $(MUTANTS)) >&2; exit 2
 
 # ---- 作り方

@@ -1,5 +1,6 @@
 #include "tests/servers.h"
 
+#include <cstdlib>
 #include <set>
 
 namespace {
@@ -52,4 +53,9 @@ bool sanitized() {
 
 bool thread_sanitized() {
     return build_directory.find("thread") != std::string::npos;
+}
+
+int number_from_environment(const char* name, int otherwise) {
+    const char* const text = std::getenv(name);
+    return text == nullptr ? otherwise : std::atoi(text);
 }

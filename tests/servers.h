@@ -34,3 +34,6 @@ bool sanitized();
 // ThreadSanitizer つきのものは、自分でもスレッドを作り、シグナルのハンドラーを accept(2) が
 // 戻るまで遅らせる。そのため、失敗の数と、子プロセスをすぐに回収することは、確かめられない。
 bool thread_sanitized();
+
+// 環境変数 name の言う数。なければ otherwise。
+int number_from_environment(const char* name, int otherwise);
