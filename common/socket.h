@@ -20,7 +20,7 @@ public:
     // 借りるだけ。閉じるのは Socket の仕事なので、呼び出し側は close(2) しない。
     int fd() const noexcept { return fd_; }
 
-    // 今ここで手放す。二度呼んでもよい。
+    // 今ここで閉じる。二度呼んでもよい。
     // close(2) は EINTR でもやり直さない。Linux ではそのときディスクリプタはもう解放されていて、
     // やり直すと、別のスレッドが受け取ったばかりの同じ番号を閉じかねない (man 2 close)。
     void close() noexcept {

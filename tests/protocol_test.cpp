@@ -195,7 +195,7 @@ TEST_SUITE("protocol") {
     }
 
     TEST_CASE("二人目のクライアントは、第1章では待ち、ほかの章では待たない") {
-        INFO("読むところ: docs/02-fork.md「2. 前の章の問題を体験する」");
+        INFO("読むところ: docs/02-fork.md「2. もう C は待たない」");
         for (const Model& model : models()) {
             INFO("サーバー: " << model.name);
             const Server server = start(model);
@@ -246,7 +246,7 @@ TEST_SUITE("protocol") {
     }
 
     TEST_CASE("去ったクライアントに送っても、失うのはその接続だけ") {
-        INFO("読むところ: docs/00-introduction.md「5. コード」の SIGPIPE");
+        INFO("読むところ: docs/00-introduction.md「比べる」の SIGPIPE");
         for (const Model& model : models()) {
             INFO("サーバー: " << model.name);
             Server server = start(model);
