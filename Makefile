@@ -58,7 +58,9 @@ check: $(if $(SERVER),$(BUILD)/tests) ## あなたのサーバーを確かめる
 	$(BUILD)/tests --server="$$SERVER" --chapter=$(or $(CHAPTER),01) --deadline=10 $(TEST_FLAGS)
 
 bench: $(BINARIES) $(BUILD)/bench ## 接続と往復のコストを測って並べる (QUICK=1 で短く、SERVERS='cmd {port}; ...' で追加)
-	@$(BUILD)/bench --csv $(BUILD)/bench.csv --pictures $(BUILD) --extra "$$SERVERS" $(BINARIES)
+	@$(BUILD)/bench $(BUILD)/bench.csv $(BINARIES)
+	@if ! command -v gnuplot >/dev/null; then echo '図は描きません: gnuplot がありません (make setup)'; \
+	else gnuplot -c tests/bench.gnuplot $(BUILD)/bench.csv $(BUILD) && echo '図: $(BUILD)/bench-*.svg'; fi
 
 mutant: $(BUILD)/mutant/$(or $(NAME),?) ## わざと壊したサーバーを作る (make mutant NAME=forgotten-close)
 	@edited=$$(git diff --name-only -- chapters common 2>/dev/null | tr '\n' ' '); [ -z "$$edited" ] || \

@@ -1,742 +1,587 @@
-// 接続一本と往復一回の費用を、いくつものサーバーで同じときに測って並べる (Linux)。
-// 列の意味は、表の下に出る説明 (legend) にある。
+// 接続一本と往復一回のコストを、いくつものサーバーで測って並べる (Linux)。
+// 列の意味は、表のあとに出る説明 (legend) にある。
 
-#include "common/endpoint.h"
-#include "common/socket.h"
 #include "common/tcp.h"
+#include "tests/client.h"
 #include "tests/process.h"
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
-#include <cmath>
 #include <csignal>
-#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <ctime>
 #include <deque>
 #include <filesystem>
 #include <fstream>
-#include <limits>
-#include <memory>
+#include <iterator>
+#include <map>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sched.h>
 #include <set>
 #include <sstream>
 #include <stdexcept>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/utsname.h>
 #include <sys/wait.h>
-#include <system_error>
-#include <thread>
 
 namespace {
 
 using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
-using Message = std::array<std::uint64_t, 8>; // 往復させる 64 バイト
-
-// 一つの測定で得る数。時間はマイクロ秒。測れなかったものは NaN。
-enum Metric { rate, p50, p99, longest, cpu, memory, processes, threads, errors, metrics };
-using Figures = std::array<double, metrics>;
-constexpr double missing = std::numeric_limits<double>::quiet_NaN();
-constexpr Figures nothing = {missing, missing, missing, missing, missing,
-                             missing, missing, missing, missing};
-
-struct Candidate {
-    std::string label;
-    std::string command; // 実行ファイル。foreign なら、{port} を含むコマンド
-    bool foreign = false;
-};
+using Values = std::vector<double>; // ラウンドごとの値
 
 // 表の一行。
 struct Row {
-    Candidate candidate;
-    std::string load;
-    std::size_t connections = 0;
-    std::vector<Figures> rounds;
-    std::string note; // 測れなかったわけ、失敗のわけ
+    std::string command; // {port} がなければ、ポートを引数に足して起こす
+    std::string load;    // floor, churn, hold のどれか
+    int connections = 0;
+    std::string linkage = "-";                  // static か dynamic
+    std::map<std::string, Values> results = {}; // 表の列の名前でさがす
+    int failures = 0;
+    std::string note = ""; // 最初の失敗のわけ
 };
 
-// 何を測るか。どの測定も、回数と時間のうち、先に来たほうで終わる。
-struct Plan {
-    bool quick = false;
-    int rounds = 7;
-    std::size_t churns = 4000;
-    std::size_t echoes = 20'000; // 接続の数の 4 倍のほうが多ければ、そちら
-    Clock::duration limit = 2s;
-    std::vector<std::size_t> held = {1, 100, 1000, 9000};
-    std::string csv = "build/bench.csv";
-    std::string pictures = "build";
-    std::vector<Candidate> candidates;
-    unsigned cpus = std::thread::hardware_concurrency();
-};
+constexpr int rounds = 3;
+constexpr auto full_window = 2000ms; // 一つの測定の長さ
+constexpr auto quick_window = 300ms; // QUICK=1 のとき
+constexpr auto warm_up = 100ms;      // どの測定の前にもあり、どの数にも入れない
+constexpr auto probe_interval = 1ms;
+constexpr std::size_t sample = 1000; // だれが受け持ったかを数える接続の数
 
-constexpr std::size_t at_a_time = 8;  // 同時につなぎかける数
-constexpr std::size_t rush_hour = 32; // 混んだときに、同時につなぎかける数
-constexpr std::size_t warm_up = 40;   // churn の前のならし
-constexpr std::size_t too_many = 100; // これだけ失敗したら、その測定をやめる
-constexpr std::size_t spare_descriptors = 100;
-constexpr std::chrono::seconds ramp_limit = 30s; // N 本をつなぐのに、これ以上はかけない
-constexpr std::chrono::seconds full = 2s; // つないでいる間にこれだけ進まなければ、もう持てない
-constexpr std::chrono::seconds dead = 5s; // 往復の間にこれだけ進まなければ、失敗
+std::chrono::milliseconds window = full_window;
+const std::vector<int> held = {1, 100, 1000, 9000};
+double floor_us = 0; // このラウンドの下限
+int server_cpu = -1;
+int generator_cpu = -1;
+volatile std::sig_atomic_t server_group = 0; // Ctrl-C で終わらせるプロセスグループ
 
-volatile std::sig_atomic_t interrupted = 0;
+void expect(bool good, const char* otherwise) {
+    if (!good) {
+        throw std::runtime_error(otherwise);
+    }
+}
 
-double cpu_clock(clockid_t clock) {
+// ---- サーバーを外から見る ----
+
+double clock_us(clockid_t clock) {
     timespec time{};
     clock_gettime(clock, &time);
     return 1e6 * static_cast<double>(time.tv_sec) + 1e-3 * static_cast<double>(time.tv_nsec);
 }
 
-// ---- 負荷をかけるクライアント ----
+std::string read_text(const std::string& path) {
+    std::ifstream file(path);
+    return {std::istreambuf_iterator<char>(file), {}};
+}
 
-enum class Work {
-    churn, // つなぎ、一往復し、送る向きを閉じ、サーバーが閉じるのを見る
-    connect, // つなぎ、一往復し、そのまま持つ
-    echo,    // 持っている接続のすべてで往復する
-};
+std::string proc(pid_t pid, const char* file) {
+    return read_text("/proc/" + std::to_string(pid) + "/" + file);
+}
 
-// 一つのスレッドで、たくさんの接続を epoll で進める。返ってきたバイトはすべて確かめる。
-class LoadClient {
-public:
-    explicit LoadClient(const Endpoint& server) : server_(server), epoll_(epoll_create1(0)) {}
-
-    std::vector<double> latencies; // 最後の run の、一回ごとの時間 (マイクロ秒)
-    double seconds = 0;            // 最後の run の長さ
-    std::size_t failures = 0;      // これまでのすべての失敗
-    std::string problem;           // その最初のもの
-    std::size_t held = 0;          // 持っている接続の数
-
-    // total 回を parallel 本ずつ進める。limit を過ぎたら、新しい回は始めない。
-    // churn は波で進める: parallel 本がいっせいに来て、みな去ってから次が来る。去ったそばから次が
-    // 来るのでは、サーバーに一度にいるのは parallel 本よりずっと少ない。
-    // look は、出来事を一つ扱うたびに呼ぶ。
-    void run(Work work, std::size_t total, std::size_t parallel, Clock::duration limit,
-             const std::function<void()>& look = {}) {
-        work_ = work;
-        left_ = total;
-        latencies.clear();
-        const auto begin = progress_ = Clock::now();
-        stop_ = begin + limit;
-        for (std::size_t i = 0; i < parallel; ++i) {
-            start(work == Work::echo ? connections_[i] : connections_.emplace_back());
-        }
-        const std::chrono::seconds patience = work == Work::connect ? full : dead;
-        while (active_ > 0) {
-            std::array<epoll_event, 256> events{};
-            const int n = epoll_wait(epoll_.fd(), events.data(), events.size(), 100);
-            if (interrupted != 0) {
-                throw std::runtime_error("interrupted");
-            }
-            for (int i = 0; i < n; ++i) {
-                handle(*static_cast<Connection*>(events[static_cast<std::size_t>(i)].data.ptr));
-                if (look) {
-                    look();
-                }
-            }
-            if (Clock::now() - progress_ > patience) {
-                left_ = 0;
-                for (Connection& connection : connections_) {
-                    if (connection.state != Connection::idle) {
-                        fail(connection,
-                             std::to_string(patience.count()) + " 秒待っても返事がない");
-                    }
-                }
-            }
-            if (work == Work::churn && active_ == 0) {
-                for (Connection& connection : connections_) {
-                    start(connection);
-                }
-            }
-        }
-        seconds = std::chrono::duration<double>(Clock::now() - begin).count();
-        if (work == Work::churn) {
-            connections_.clear();
-        } else if (work == Work::connect) {
-            held += latencies.size();
-            problem = left_ > 0 && problem.empty() ? "時間切れ" : problem;
-        }
-    }
-
-private:
-    struct Connection {
-        Socket socket;
-        enum { idle, connecting, echoing, closing } state = idle;
-        Message message{};
-        std::size_t received = 0;
-        Clock::time_point started;
-    };
-
-    void start(Connection& connection) {
-        if (left_ == 0 || Clock::now() > stop_) {
-            return;
-        }
-        --left_;
-        ++active_;
-        connection.started = Clock::now();
-        if (work_ == Work::echo) {
-            send_message(connection);
-            return;
-        }
-        // create_tcp_client_socket では、待ち行列のあふれたサーバーで一つが待つと、すべてが待つ。
-        connection.socket =
-            Socket{socket(server_.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK, 0)};
-        connection.state = Connection::connecting;
-        if (connection.socket.fd() == -1 ||
-            (connect(connection.socket.fd(), server_.address(), server_.length) == -1 &&
-             errno != EINPROGRESS)) {
-            fail(connection, std::strerror(errno));
-            return;
-        }
-        watch(connection, EPOLL_CTL_ADD, EPOLLOUT);
-    }
-
-    void watch(Connection& connection, int operation, std::uint32_t events) {
-        epoll_event event{events, {.ptr = &connection}};
-        epoll_ctl(epoll_.fd(), operation, connection.socket.fd(), &event);
-    }
-
-    void send_message(Connection& connection) {
-        for (std::uint64_t& word : connection.message) {
-            word = pattern_ = pattern_ * 6364136223846793005U + 1442695040888963407U;
-        }
-        connection.received = 0;
-        connection.state = Connection::echoing;
-        if (send(connection.socket.fd(), connection.message.data(), sizeof(Message),
-                 MSG_NOSIGNAL) != sizeof(Message)) {
-            fail(connection, std::strerror(errno));
-        }
-    }
-
-    void handle(Connection& connection) {
-        if (connection.state == Connection::connecting) {
-            watch(connection, EPOLL_CTL_MOD, EPOLLIN);
-            send_message(connection); // つながらなかったときは、そのわけで失敗する
-            return;
-        }
-        std::array<char, 2 * sizeof(Message)> buffer{}; // 余計なバイトも見つかる大きさ
-        const ssize_t n = recv(connection.socket.fd(), buffer.data(), buffer.size(), 0);
-        const auto size = static_cast<std::size_t>(std::max<ssize_t>(n, 0));
-        const char* const expected =
-            reinterpret_cast<const char*>(connection.message.data()) + connection.received;
-        if (n == -1) {
-            fail(connection, std::strerror(errno));
-        } else if (n == 0 && connection.state == Connection::closing) {
-            connection.socket.close();
-            finish(connection);
-        } else if (n == 0) {
-            fail(connection, "サーバーが閉じた");
-        } else if (size > sizeof(Message) - connection.received ||
-                   std::memcmp(buffer.data(), expected, size) != 0) {
-            fail(connection, "違うバイトが返った");
-        } else if ((connection.received += size) == sizeof(Message)) {
-            if (work_ == Work::churn) {
-                connection.state = Connection::closing;
-                shutdown(connection.socket.fd(), SHUT_WR);
-            } else {
-                finish(connection);
-            }
-        }
-    }
-
-    void finish(Connection& connection) {
-        progress_ = Clock::now();
-        latencies.push_back(
-            std::chrono::duration<double, std::micro>(progress_ - connection.started).count());
-        connection.state = Connection::idle;
-        --active_;
-        if (work_ == Work::echo) {
-            start(connection);
-        } else if (work_ == Work::connect && left_ > 0) {
-            start(connections_.emplace_back());
-        }
-    }
-
-    void fail(Connection& connection, const std::string& why) {
-        connection.socket.close();
-        if (std::exchange(connection.state, Connection::idle) != Connection::idle) {
-            --active_; // 持っているだけの接続が閉じられたときは、始めた回がない
-        }
-        problem = problem.empty() ? why : problem;
-        if (++failures >= too_many || work_ == Work::connect) {
-            left_ = 0;
-        }
-    }
-
-    Endpoint server_;
-    Socket epoll_;
-    std::deque<Connection> connections_; // 増えても、前からある要素は動かない
-    Work work_ = Work::churn;
-    std::size_t left_ = 0;   // まだ始めていない回
-    std::size_t active_ = 0; // 始めて、終わっていない回
-    std::uint64_t pattern_ = 1;
-    Clock::time_point stop_;
-    Clock::time_point progress_; // 最後に一回が終わったとき
-};
-
-// ---- サーバーを外から見る ----
+// /proc/PID/stat の cutime と cstime。カーネルはナノ秒で足していて、見せるときに 10 ミリ秒単位に
+// 切り捨てる。
+double reaped_us(pid_t pid) {
+    const std::string stat = proc(pid, "stat");
+    std::istringstream rest(stat.substr(stat.rfind(')') + 1)); // 名前には空白もありうる
+    const std::vector<std::string> words{std::istream_iterator<std::string>(rest), {}};
+    const double ticks = words.size() < 15 ? 0 : std::stod(words[13]) + std::stod(words[14]);
+    return 1e6 * ticks / static_cast<double>(sysconf(_SC_CLK_TCK));
+}
 
 // 自分の子孫のすべて。サーバーは一度に一つしか動かさないので、それがサーバーのすべてになる。
 // 親に先立たれたプロセスも、自分が引き取る (main の PR_SET_CHILD_SUBREAPER)。
 struct Family {
-    std::vector<pid_t> pids; // ゾンビは入れない
+    std::set<pid_t> pids;
     double threads = 0;
-    double cpu = 0; // 今いるプロセスがこれまでに使った CPU 時間
+    double living = 0;  // 今いるプロセスが使った CPU 時間 (マイクロ秒)
+    double dead = 0;    // それらが回収した子プロセスの分
+    bool asleep = true; // すべてのスレッドが眠っている
 };
 
-void add_children(pid_t parent, Family& family) {
+void add_descendants(pid_t parent, Family& family) {
     std::error_code gone; // 見ている間にいなくなったものは、飛ばす
-    for (const auto& task :
-         std::filesystem::directory_iterator("/proc/" + std::to_string(parent) + "/task", gone)) {
-        std::ifstream children(task.path() / "children");
+    std::filesystem::directory_iterator task("/proc/" + std::to_string(parent) + "/task", gone);
+    for (; task != std::filesystem::directory_iterator(); task.increment(gone)) {
+        if (parent != getpid()) {
+            ++family.threads;
+            family.asleep = family.asleep && state_of(std::stoi(task->path().filename())) == 'S';
+        }
+        std::ifstream children(task->path() / "children");
         for (pid_t pid = 0; children >> pid;) {
             clockid_t clock{};
-            if (state_of(pid) != 'Z' && clock_getcpuclockid(pid, &clock) == 0) {
-                family.pids.push_back(pid);
-                family.threads += usage_of(pid).threads;
-                family.cpu += cpu_clock(clock);
-            }
-            add_children(pid, family);
+            family.pids.insert(pid);
+            family.living += clock_getcpuclockid(pid, &clock) == 0 ? clock_us(clock) : 0;
+            family.dead += reaped_us(pid);
+            add_descendants(pid, family);
         }
     }
 }
 
+// 去った接続の後始末が済み、すべてが眠るのを待って見る。眠らないサーバーは、1 秒だけ待つ。
 Family family() {
     Family result;
-    add_children(getpid(), result);
+    const auto asleep = [&] {
+        result = {};
+        add_descendants(getpid(), result);
+        return result.asleep;
+    };
+    eventually(asleep, 1s);
     return result;
 }
 
-double proc_kib(const std::string& path, const std::string& key) {
-    std::ifstream file(path);
-    for (std::string line; std::getline(file, line);) {
-        if (line.starts_with(key)) {
-            return std::stod(line.substr(key.size()));
+void end_family() {
+    server_group = 0;
+    eventually([] {
+        Family rest;
+        add_descendants(getpid(), rest);
+        for (const pid_t pid : rest.pids) {
+            kill(pid, SIGKILL);
         }
-    }
-    return missing;
+        while (waitpid(-1, nullptr, WNOHANG) > 0) {
+        }
+        return rest.pids.empty();
+    });
 }
 
-double pss_kib(const Family& group) {
+double kib(const std::string& text, const std::string& key) {
+    const auto at = text.find(key);
+    return at == text.npos ? 0 : std::stod(text.substr(at + key.size()));
+}
+
+double memory_kib(const Family& family) {
     double total = 0;
-    for (const pid_t pid : group.pids) {
-        total += proc_kib("/proc/" + std::to_string(pid) + "/smaps_rollup", "Pss:");
+    for (const pid_t pid : family.pids) {
+        total += kib(proc(pid, "smaps_rollup"), "Pss:") + kib(proc(pid, "status"), "VmPTE:");
     }
     return total;
 }
 
-// 自分が回収したプロセスと、それらが生きているうちに回収したプロセスの CPU 時間。
-double reaped_cpu() {
-    rusage usage{};
-    getrusage(RUSAGE_CHILDREN, &usage);
-    return 1e6 * static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-           static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+// 動的にリンクしたプログラムには、共有ライブラリを読みこむ ld.so がいる。
+std::string linkage_of(pid_t pid) {
+    return proc(pid, "maps").find("/ld-") == std::string::npos ? "static" : "dynamic";
 }
 
-// 動いているサーバー。消えるときに、子孫のすべてを終わらせて回収する。
-struct Running {
-    std::unique_ptr<Server> process;
+// "[pid P tid T] finished ..." は、接続を受け持ったものが終わりに書く行。番号は使い回されるので、
+// 初めの sample 本だけを数える。
+void count_workers(Row& row, const std::string& log) {
+    std::vector<std::string> lines = lines_with(log, "] finished ", "[pid ");
+    lines.resize(std::min(lines.size(), sample));
+    std::map<std::string, double> served;
+    for (const std::string& line : lines) {
+        ++served[line.substr(0, line.find(']'))];
+    }
+    if (!served.empty()) {
+        const auto [least, most] =
+            std::ranges::minmax_element(served, {}, &std::pair<const std::string, double>::second);
+        row.results["workers"].push_back(static_cast<double>(served.size()));
+        row.results["min"].push_back(least->second);
+        row.results["max"].push_back(most->second);
+    }
+}
 
-    explicit Running(const Candidate& candidate)
-        : process(candidate.foreign ? new Server(Server::foreign(candidate.command))
-                                    : new Server({candidate.command})) {
-        if (candidate.foreign) {
-            std::this_thread::sleep_for(100ms); // つながるかを試した一本が片づくまで
+// ---- 負荷をかける ----
+
+// 64 バイトの往復をくり返す接続。
+struct Connection {
+    static constexpr std::size_t size = 64;
+    Client client;
+    int sent = 0;
+    int received = 0;
+
+    explicit Connection(const Endpoint& server) : client(server) {}
+
+    // どの接続の、何番目のものかで違う 64 バイト。
+    std::string message(int number) const {
+        std::string text = std::to_string(client.fd()) + ' ' + std::to_string(number) + ' ';
+        text.resize(size, '.');
+        return text;
+    }
+    void send() { client.send(message(sent++)); }
+    void receive() {
+        const std::string bytes = client.receive(size);
+        expect(bytes.size() == size, "サーバーが接続を閉じた");
+        expect(bytes == message(received++), "違うバイトが返った");
+    }
+};
+using Crowd = std::deque<Connection>;
+
+// churn: 同時に count 本ずつ。済んだ接続の数を返す。
+// 一本ずつ順に返事を受けて閉じるので、一度に一本しか相手にしないサーバーでも進む。
+int churn(const Endpoint& server, int count, Clock::time_point stop) {
+    int finished = 0;
+    for (; Clock::now() < stop; finished += count) {
+        Crowd wave;
+        for (int i = 0; i < count; ++i) {
+            wave.emplace_back(server).send();
+        }
+        for (Connection& connection : wave) {
+            connection.receive();
+            connection.client.finish_writing();
+        }
+        for (const Connection& connection : wave) {
+            expect(connection.client.receive(1).empty(), "余計なバイトが返った");
         }
     }
-    ~Running() {
-        process.reset();
-        for (auto rest = children_of(getpid()); !rest.empty(); rest = children_of(getpid())) {
-            for (const pid_t pid : rest) {
-                kill(pid, SIGKILL);
-                waitpid(pid, nullptr, 0);
+    return finished;
+}
+
+// hold: どの接続も、返事がそろうとすぐに次を送る。済んだ往復の数を返す。
+int echo_everywhere(Crowd& crowd, Clock::time_point stop) {
+    const Socket epoll{epoll_create1(0)};
+    for (Connection& connection : crowd) {
+        epoll_event event{EPOLLIN, {.ptr = &connection}};
+        epoll_ctl(epoll.fd(), EPOLL_CTL_ADD, connection.client.fd(), &event);
+        connection.send();
+    }
+    int finished = 0;
+    for (std::size_t active = crowd.size(); active > 0;) {
+        std::array<epoll_event, 256> events{};
+        const int n = epoll_wait(epoll.fd(), events.data(), static_cast<int>(events.size()),
+                                 static_cast<int>(std::chrono::milliseconds(deadline).count()));
+        expect(n > 0, "待っても返事がない");
+        for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i, ++finished) {
+            auto& connection = *static_cast<Connection*>(events[i].data.ptr);
+            connection.receive();
+            if (Clock::now() < stop) {
+                connection.send();
+            } else {
+                --active;
             }
         }
     }
-};
+    return finished;
+}
+
+// 一本だけが、決まった時刻ごとに送る。前の返事が遅れていても送り、時間は送るはずだった時刻から
+// 数える。返事を待って送ると、サーバーが止まっていた間の遅れが、一回分にしか現れない。
+Values probe(Connection& connection, std::chrono::milliseconds length) {
+    const int on = 1; // 前の返事を待たずに送る (Nagle のアルゴリズムを切る)
+    setsockopt(connection.client.fd(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    const auto begin = Clock::now();
+    Values latencies;
+    for (auto next = begin, oldest = begin; oldest < begin + length;) {
+        const auto now = Clock::now();
+        if (now >= next && next < begin + length) {
+            connection.send();
+            next += probe_interval;
+        } else if (connection.client.has_something_to_read()) {
+            connection.receive();
+            const std::chrono::duration<double, std::micro> latency = Clock::now() - oldest;
+            latencies.push_back(latency.count());
+            oldest += probe_interval;
+        } else {
+            expect(now < oldest + deadline, "待っても返事がない");
+            sched_yield(); // 起こされるまでの遅れを入れないよう、眠らずに待つ
+        }
+    }
+    std::ranges::sort(latencies);
+    return latencies;
+}
 
 // ---- 測る ----
 
-void add_latencies(Figures& figures, LoadClient& client) {
-    std::vector<double>& times = client.latencies;
-    figures[errors] = static_cast<double>(client.failures);
-    if (!times.empty()) {
-        std::sort(times.begin(), times.end());
-        figures[rate] = static_cast<double>(times.size()) / client.seconds;
-        figures[p50] = times[(times.size() - 1) / 2];
-        figures[p99] = times[(times.size() - 1) * 99 / 100];
-        figures[longest] = times.back();
-    }
-}
-
-// CPU 時間は、サーバーの一生の分から起動の分を引く。一生の分は、すべてを終わらせて回収すれば
-// RUSAGE_CHILDREN に入る。生きているうちに /proc/PID/stat で子プロセスの分 (cutime) を読む手も
-// あるが、あれは 10 ミリ秒単位の切り捨てになる。
-void measure_churn(const Plan& plan, Row& row) {
-    Figures figures = nothing;
-    const double before = reaped_cpu();
-    double startup = 0;
-    double survivors = 0;
-    double operations = 0;
-    std::set<pid_t> seen;
-    {
-        const Running server(row.candidate);
-        LoadClient client(server.process->endpoint);
-        startup = family().cpu;
-        client.run(Work::churn, warm_up, row.connections, plan.limit, [&] {
-            const Family now = family();
-            seen.insert(now.pids.begin(), now.pids.end());
-            figures[processes] =
-                std::fmax(figures[processes], static_cast<double>(now.pids.size()));
-            figures[threads] = std::fmax(figures[threads], now.threads);
-        });
-        operations = static_cast<double>(client.latencies.size());
-        client.run(Work::churn, plan.churns, row.connections, plan.limit);
-        operations += static_cast<double>(client.latencies.size());
-        add_latencies(figures, client);
-        row.note = client.problem.empty() ? row.note : client.problem;
-        const Family rest = family();
-        survivors = rest.cpu;
-        for (const pid_t pid : rest.pids) {
-            seen.erase(pid);
-        }
-    }
-    // いなくなったプロセスがあるのに、その CPU 時間がどこにもない (一回に 10 マイクロ秒もない):
-    // 親が SIGCHLD を無視していると、カーネルは子プロセスの分をだれの勘定にも入れない。
-    const double lifetime = reaped_cpu() - before;
-    if (operations > 0 && (seen.empty() || lifetime - survivors > 10 * operations)) {
-        figures[cpu] = (lifetime - startup) / operations;
-    }
-    row.rounds.push_back(figures);
-}
-
-// 持てなければ row.note にわけを残し、何も足さない。ただし一本も持てないのは、限界でなく故障。
-void measure_hold(const Plan& plan, Row& row) {
-    Figures figures = nothing;
-    const std::size_t wanted = row.connections;
-    const double whole = proc_kib("/proc/meminfo", "MemTotal:");
-    const Running server(row.candidate);
-    const double idle = pss_kib(family());
-    LoadClient client(server.process->endpoint);
+// load を window の間かけ、一回のコストを row に足す。そのあとのサーバーのようすを返す。
+Family measure_cost(Row& row, const std::function<int(Clock::time_point)>& load) {
+    load(Clock::now() + warm_up);
+    const Family before = family();
+    const double own = clock_us(CLOCK_PROCESS_CPUTIME_ID);
     const auto begin = Clock::now();
-    while (client.held < wanted) {
-        const std::size_t some = std::min<std::size_t>(wanted - client.held, 250);
-        client.run(Work::connect, some, std::min(some, at_a_time),
-                   begin + ramp_limit - Clock::now());
-        if (proc_kib("/proc/meminfo", "MemAvailable:") < whole / 8) {
-            client.problem = "空きメモリが全体の 1/8 を切った";
-        }
-        if (!client.problem.empty()) {
-            row.note = std::to_string(client.held) + " 本まで: " + client.problem;
-            if (wanted == 1) {
-                figures[errors] = 1;
-                row.rounds.push_back(figures);
-            }
-            return;
-        }
-    }
-    // つないでいる間に終わるプロセスはないので、それぞれの CPU 時計を足せばよい。
-    const double before = family().cpu;
-    client.run(Work::echo, std::max(plan.echoes, 4 * wanted), wanted, plan.limit);
-    const Family crowd = family();
-    if (client.failures == 0) { // 途中で終わったプロセスがあると、差は意味を持たない
-        figures[cpu] = (crowd.cpu - before) / static_cast<double>(client.latencies.size());
-        figures[memory] = (pss_kib(crowd) - idle) / static_cast<double>(wanted);
-    }
-    figures[processes] = static_cast<double>(crowd.pids.size());
-    figures[threads] = crowd.threads;
-    add_latencies(figures, client);
-    row.note = client.problem.empty() ? row.note : client.problem;
-    row.rounds.push_back(figures);
+    const double operations = load(begin + window);
+    const std::chrono::duration<double, std::milli> length = Clock::now() - begin;
+    row.results["kop/s"].push_back(operations / length.count());
+    row.results["gen us"].push_back((clock_us(CLOCK_PROCESS_CPUTIME_ID) - own) / operations);
+    Family after = family();
+    const double used = after.living + after.dead - before.living - before.dead;
+    row.results["CPU us"].push_back(used / operations);
+    row.results["xfloor"].push_back(used / operations / floor_us);
+    return after;
 }
 
-// 床: いつでも準備のできたソケットで recv と send をするだけの CPU 時間。待つことも、受け付ける
-// ことも、ログもない。クライアントの側の send と recv は入れない。
-void measure_floor(const Plan& plan, Row& row) {
+void measure_churn(Row& row, const Server& server) {
+    std::set<pid_t> serving; // 一本をつないでいる間にいるプロセス
+    {
+        Connection connection(server.endpoint);
+        connection.send();
+        connection.receive();
+        serving = family().pids;
+    }
+    const Family after = measure_cost(
+        row, [&](Clock::time_point stop) { return churn(server.endpoint, row.connections, stop); });
+    // 子プロセスが去ったのに、その CPU 時間がどこにもない: 親プロセスが SIGCHLD を無視していると、
+    // カーネルは子プロセスの分をだれの勘定にも入れない。
+    if (after.dead == 0 && !std::ranges::includes(after.pids, serving)) {
+        row.results.erase("CPU us");
+        row.results.erase("xfloor");
+    }
+    count_workers(row, server.output());
+}
+
+void measure_hold(Row& row, const Server& server) {
+    const double idle = memory_kib(family());
+    Crowd crowd;
+    try {
+        for (int i = 0; i < row.connections; ++i) {
+            const std::string memory = i % 100 == 0 ? read_text("/proc/meminfo") : "";
+            expect(kib(memory, "MemAvailable:") >= kib(memory, "MemTotal:") / 8,
+                   "空きメモリが全体の 1/8 を切った");
+            crowd.emplace_back(server.endpoint).send();
+            crowd.back().receive(); // 返事があれば、受け持つものがいる
+        }
+    } catch (const std::exception& error) {
+        throw std::runtime_error(std::to_string(crowd.size() - 1) + " 本まで: " + error.what());
+    }
+    const Family holding = family();
+    row.results["proc"].push_back(static_cast<double>(holding.pids.size()));
+    row.results["thr"].push_back(holding.threads);
+    row.results["KiB"].push_back((memory_kib(holding) - idle) / row.connections);
+
+    probe(crowd.front(), warm_up);
+    const Values latencies = probe(crowd.front(), window);
+    row.results["p50 us"].push_back(latencies[latencies.size() / 2]);
+    row.results["p99 us"].push_back(latencies[latencies.size() * 99 / 100]);
+    row.results["max us"].push_back(latencies.back());
+
+    measure_cost(row, [&](Clock::time_point stop) { return echo_everywhere(crowd, stop); });
+}
+
+// 下限: いつでも準備のできたソケットで recv と send をするだけの CPU 時間。クライアントの側の
+// send と recv は入れない。
+void measure_floor(Row& row) {
     const Socket listener = create_tcp_server_socket(*parse_endpoint("0", "127.0.0.1"));
-    std::vector<std::pair<Socket, Socket>> pairs;
-    while (pairs.size() < row.connections) {
-        Socket client = create_tcp_client_socket(endpoint_from_text(local_address(listener).text));
-        pairs.emplace_back(std::move(client), accept(listener.fd(), nullptr, nullptr));
+    const Endpoint endpoint = endpoint_from_text(local_address(listener).text);
+    Crowd crowd;
+    std::vector<Socket> sockets;
+    while (crowd.size() < static_cast<std::size_t>(row.connections)) {
+        crowd.emplace_back(endpoint);
+        sockets.emplace_back(accept(listener.fd(), nullptr, nullptr));
     }
     double used = 0;
     double operations = 0;
-    for (Message message{}; operations < static_cast<double>(plan.echoes);) {
-        for (const auto& [client, server] : pairs) {
-            send(client.fd(), message.data(), sizeof message, 0);
+    std::array<char, Connection::size> buffer{};
+    for (const auto begin = Clock::now() + warm_up; Clock::now() < begin + window;) {
+        std::ranges::for_each(crowd, &Connection::send);
+        const double before = clock_us(CLOCK_PROCESS_CPUTIME_ID);
+        for (const Socket& socket : sockets) {
+            recv(socket.fd(), buffer.data(), buffer.size(), 0);
+            send(socket.fd(), buffer.data(), buffer.size(), 0);
         }
-        const double begin = cpu_clock(CLOCK_THREAD_CPUTIME_ID);
-        for (const auto& [client, server] : pairs) {
-            recv(server.fd(), message.data(), sizeof message, 0);
-            send(server.fd(), message.data(), sizeof message, 0);
+        if (Clock::now() > begin) {
+            used += clock_us(CLOCK_PROCESS_CPUTIME_ID) - before;
+            operations += row.connections;
         }
-        used += cpu_clock(CLOCK_THREAD_CPUTIME_ID) - begin;
-        operations += static_cast<double>(pairs.size());
-        for (const auto& [client, server] : pairs) {
-            recv(client.fd(), message.data(), sizeof message, 0);
-        }
+        std::ranges::for_each(crowd, &Connection::receive);
     }
-    row.rounds.push_back(nothing);
-    row.rounds.back()[cpu] = used / operations;
+    floor_us = used / operations;
+    row.results["CPU us"].push_back(floor_us);
+}
+
+void pin_to(int number) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(static_cast<std::size_t>(number), &set);
+    sched_setaffinity(0, sizeof set, &set); // 使えると分かっている CPU なので、失敗しない
+}
+
+void measure(Row& row) {
+    if (row.load == "hold" && row.failures > 0) {
+        return; // 持てないと、もうわかっている
+    }
+    try {
+        pin_to(server_cpu); // ここで起こしたプロセスは、その子孫も、ずっとここで動く
+        if (row.load == "floor") {
+            measure_floor(row);
+            return;
+        }
+        const Server server = row.command.find("{port}") == std::string::npos
+                                  ? Server({row.command})
+                                  : Server::foreign(row.command);
+        server_group = server.pid();
+        pin_to(generator_cpu);
+        row.linkage = linkage_of(server.pid());
+        (row.load == "churn" ? measure_churn : measure_hold)(row, server);
+    } catch (const std::exception& error) {
+        row.note = row.failures++ == 0 ? error.what() : row.note;
+    }
 }
 
 // ---- 報告する ----
 
-// ラウンドを通じた中央値、最小、最大。
-std::array<Figures, 3> summarize(const Row& row) {
-    std::array<Figures, 3> result = {nothing, nothing, nothing};
-    for (std::size_t metric = 0; metric < metrics; ++metric) {
-        std::vector<double> values;
-        for (const Figures& figures : row.rounds) {
-            if (!std::isnan(figures[metric])) {
-                values.push_back(figures[metric]);
-            }
-        }
-        if (!values.empty()) {
-            std::sort(values.begin(), values.end());
-            const std::size_t last = values.size() - 1;
-            result[0][metric] = (values[last / 2] + values[(last + 1) / 2]) / 2;
-            result[1][metric] = values.front();
-            result[2][metric] = values.back();
-        }
-    }
-    return result;
+double median(Values values) {
+    std::ranges::sort(values);
+    return values[values.size() / 2];
 }
 
-std::string number(double value, const char* otherwise) {
+std::string number(double value) {
     std::array<char, 32> text{};
     std::snprintf(text.data(), text.size(), value < 999.5 ? "%.3g" : "%.0f", value);
-    return std::isnan(value) ? otherwise : text.data();
+    return text.data();
+}
+
+// 表での名前: 実行ファイルのパスから build/ を除いたもの。
+std::string label(const Row& row) {
+    const std::string program = row.command.substr(0, row.command.find(' '));
+    return program.substr(program.starts_with("build/") ? 6 : 0);
+}
+
+// 列の頭が幅も決める。[min-max] とあれば、最小と最大も出す。
+std::string cell(const Row& row, const std::string& head) {
+    const auto begin = head.find_first_not_of(' ');
+    const auto range = head.find(" [");
+    const auto found = row.results.find(head.substr(begin, range - begin));
+    std::string text = "-";
+    if (found != row.results.end()) {
+        const auto [least, most] = std::ranges::minmax(found->second);
+        text = number(median(found->second));
+        text += range == head.npos ? "" : " [" + number(least) + "-" + number(most) + "]";
+    }
+    return std::string(head.size() - std::min(head.size(), text.size()), ' ') + text;
+}
+
+void print_table(const std::vector<Row>& rows, const std::vector<std::string>& heads) {
+    std::printf("\n load      N");
+    for (const std::string& head : heads) {
+        std::printf(" %s", head.c_str());
+    }
+    std::string server;
+    for (const Row& row : rows) {
+        if (std::exchange(server, label(row)) != label(row)) {
+            std::printf("\n%s (%s)", server.c_str(), row.linkage.c_str());
+        }
+        std::printf("\n %-5s %5d", row.load.c_str(), row.connections);
+        for (const std::string& head : row.results.empty() ? std::vector<std::string>() : heads) {
+            std::printf(" %s", cell(row, head).c_str());
+        }
+        if (row.failures > 0) {
+            std::printf(" 失敗 %d 回: %s", row.failures, row.note.c_str());
+        }
+    }
+    std::printf("\n");
+}
+
+void write_csv(const std::string& path, const std::vector<Row>& rows) {
+    std::ofstream file(path);
+    file << "server,load,connections,result,median,min,max\n";
+    for (const Row& row : rows) {
+        for (const auto& [name, values] : row.results) {
+            const auto [least, most] = std::ranges::minmax(values);
+            file << label(row) << ',' << row.load << ',' << row.connections << ',' << name << ','
+                 << median(values) << ',' << least << ',' << most << '\n';
+        }
+    }
 }
 
 constexpr const char* legend = R"(
-load      churn: N 本がいっせいに来て、それぞれつなぎ、64 バイトを一往復し、閉じる。
-                 みな去ったら、次の N 本。一回は、接続一本
-          hold:  N 本をつないだまま、そのすべてで 64 バイトの往復をくり返す。一回は、一往復
-          floor: いつでも準備のできたソケットで recv と send をするだけ。これより安い往復はない
-op/s      一秒あたりの回数 [最小-最大]
-p50, p99  半分の回、99% の回は、この時間のうちに終わった (マイクロ秒)。max は一番長かった回
-CPU us    サーバーとその子孫が一回に使った CPU 時間 (マイクロ秒、user + system) [最小-最大]。
-          混んだ機械で信じるなら、これ。n/a は、子プロセスの分がどこにも報告されないもの
-KiB/conn  接続一本あたりのメモリ: (N 本のときの PSS - 接続のないときの PSS) / N。
-          カーネルの中の分 (ソケット、プロセスの管理、ページテーブル) は含まない
-proc, thr 一番多いときのプロセスとスレッドの数
-err       失敗した回数 (全ラウンドの合計)
-サーバーは接続ごとにログを書く。その費用は、どの数にも含まれている。
+churn    N 本がいっせいに来て、つなぎ、64 バイトを一往復し、閉じます。みな去ると、次の
+         N 本が来ます。一回は、接続一本です。
+hold     N 本をつないだまま、すべてで 64 バイトの往復をくり返します。一回は、一往復です。
+floor    下限: いつでも準備のできたソケットで recv と send をするだけのものです。
+CPU us   サーバーとその子孫が一回に使った CPU 時間 (マイクロ秒) です。ログを書く分と、
+         ループバックで返事を届ける分も含みます。終わった子プロセスの分は 10 ミリ秒刻み
+         で読むので、一つの測定で 20 ミリ秒までずれます。それをカーネルが教えなければ - です。
+xfloor   CPU us が下限の何倍かです。
+gen us   負荷をかける側が一回に使った CPU 時間です。CPU us より大きければ、kop/s を決めて
+         いるのは、サーバーではなく負荷をかける側です。
+kop/s    一秒あたりの回数 (千回) です。
+workers  初めの 1000 本を受け持ったプロセスやスレッドの数と、一つあたりの本数です。
+p50, p99 一本だけが、一秒に 1000 回、決まった時刻に 64 バイトを送り、残りは黙っています。
+         送るはずの時刻から返事までの時間 (マイクロ秒) で、半分の回、99% の回がこれ以内です。
+KiB      接続一本で増えるメモリです。PSS とページテーブル (VmPTE) を含み、カーネルの
+         スタックとソケットを含みません。
+proc thr N 本をつないだときのプロセスとスレッドの数です。
 )";
 
-void print_table(const std::vector<Row>& rows, const Plan& plan) {
-    utsname system{};
-    uname(&system);
-    std::printf("接続一本と往復一回の費用: %d ラウンドの中央値%s\n%s %s %s, %u CPU\n\n",
-                plan.rounds, plan.quick ? " (QUICK: 回数の少ない、目安の値)" : "", system.sysname,
-                system.release, system.machine, plan.cpus);
-    constexpr std::array<int, metrics> widths = {22, 7, 7, 7, 18, 8, 5, 5, 4};
-    constexpr std::array<const char*, metrics> heads = {
-        "op/s [min-max]", "p50",  "p99", "max", "CPU us [min-max]",
-        "KiB/conn",       "proc", "thr", "err"};
-    std::printf("%-17s %5s %5s", "server", "load", "N");
-    for (std::size_t metric = 0; metric < metrics; ++metric) {
-        std::printf(" %*s", widths[metric], heads[metric]);
-    }
-    std::string previous;
-    for (const Row& row : rows) {
-        std::printf("%s%-17s %5s %5zu", previous == row.candidate.label ? "\n" : "\n\n",
-                    row.candidate.label.c_str(), row.load.c_str(), row.connections);
-        previous = row.candidate.label;
-        auto [median, least, most] = summarize(row);
-        median[errors] = 0; // 一度でも失敗すれば見えるように、合計を出す
-        for (const Figures& figures : row.rounds) {
-            median[errors] += std::isnan(figures[errors]) ? 0 : figures[errors];
+// 使える CPU の最初と最後。番号の近い CPU は、一つのコアを分けあっていることが多い。
+void choose_cpus() {
+    cpu_set_t set;
+    sched_getaffinity(0, sizeof set, &set);
+    for (int number = 0; number < CPU_SETSIZE; ++number) {
+        if (CPU_ISSET(static_cast<std::size_t>(number), &set)) {
+            server_cpu = server_cpu == -1 ? number : server_cpu;
+            generator_cpu = number;
         }
-        for (std::size_t metric = 0; metric < metrics && !row.rounds.empty(); ++metric) {
-            const bool unknown = metric == cpu && !std::isnan(median[rate]);
-            std::string text = number(median[metric], unknown ? "n/a" : "-");
-            if ((metric == rate || metric == cpu) && !std::isnan(median[metric])) {
-                text += " [" + number(least[metric], "") + "-" + number(most[metric], "") + "]";
-            }
-            std::printf(" %*s", widths[metric], text.c_str());
-        }
-        std::printf(" %s%s", row.rounds.empty() ? "— " : "", row.note.c_str());
-    }
-    std::printf("\n%s", legend);
-}
-
-// 一行に一つの測定。round が数字ならそのラウンド、median, min, max ならラウンドを通じたもの。
-void write_csv(const std::string& path, const std::vector<Row>& rows) {
-    std::ofstream file(path);
-    file << "server,load,connections,round,ops_per_s,p50_us,p99_us,max_us,cpu_us_per_op,"
-            "kib_per_connection,processes,threads,errors,note\n";
-    for (const Row& row : rows) {
-        const auto line = [&](const std::string& round, const Figures& figures) {
-            file << row.candidate.label << ',' << row.load << ',' << row.connections << ','
-                 << round;
-            for (const double value : figures) {
-                file << ',' << number(value, "");
-            }
-            file << ',' << row.note << '\n';
-        };
-        for (std::size_t i = 0; i < row.rounds.size(); ++i) {
-            line(std::to_string(i + 1), row.rounds[i]);
-        }
-        const auto [median, least, most] = summarize(row);
-        line("median", median);
-        line("min", least);
-        line("max", most);
-    }
-    if (!file.flush()) {
-        throw std::runtime_error("cannot write " + path);
-    }
-    std::printf("数: %s\n", path.c_str());
-}
-
-void draw(const Plan& plan) {
-    Process gnuplot({"/bin/sh", "-c", "exec gnuplot -c tests/bench.gnuplot \"$@\"", "gnuplot",
-                     plan.csv, plan.pictures});
-    const int status = gnuplot.wait();
-    if (status == 0) {
-        std::printf("図: %s/bench-*.svg\n", plan.pictures.c_str());
-    } else if (status == 127) {
-        std::printf("図は描かない: gnuplot がない (apt-get install gnuplot-nox)\n");
-    } else {
-        std::printf("図は描けなかった: %s\n", gnuplot.errors().c_str());
     }
 }
 
-// ---- 何を測るか ----
-
-// 表での名前は、コマンドの最初の語からフォルダーを除いたもの。同じ名前があれば、フォルダーもつける。
-void add_candidate(Plan& plan, const std::string& command, bool foreign) {
-    const std::filesystem::path program = command.substr(0, command.find(' '));
-    std::string label = program.filename();
-    const std::string folder = program.parent_path().filename();
-    while (std::ranges::count(plan.candidates, label, &Candidate::label) > 0) {
-        label.insert(0, folder + "/");
-    }
-    plan.candidates.push_back({label, command, foreign});
+// hold の一行では、二度測る。
+void announce(std::size_t servers) {
+    const auto minutes = [&](std::size_t holds,
+                             std::chrono::duration<double, std::ratio<60>> each) {
+        return static_cast<double>(rounds * (1 + 2 * servers * (1 + holds))) * each.count();
+    };
+    std::printf("およそ %.1f 分かかります (QUICK=1 なら %.1f 分で、目安の値です)。\n"
+                "サーバーは CPU %d に、負荷をかける側は CPU %d に固定します%s。\n"
+                "%d ラウンドの中央値 [最小-最大] です。一つの測定は %.1f 秒です。\n",
+                minutes(held.size(), full_window + warm_up),
+                minutes(held.size() - 1, quick_window + warm_up), server_cpu, generator_cpu,
+                server_cpu == generator_cpu ? " (一つしかなく、取りあうので、目安の値です)" : "",
+                rounds, std::chrono::duration<double>(window).count());
+    std::fflush(stdout);
 }
 
-// 引数が誤っていれば、candidates を空にして返す。
-Plan parse(const std::vector<std::string>& arguments) {
-    Plan plan;
-    const char* const environment = std::getenv("QUICK");
-    plan.quick = environment != nullptr && *environment != '\0' && *environment != '0';
-    std::string extra;
-    for (std::size_t i = 0; i < arguments.size(); ++i) {
-        const bool has_value = i + 1 < arguments.size();
-        if (arguments[i] == "--csv" && has_value) {
-            plan.csv = arguments[++i];
-        } else if (arguments[i] == "--pictures" && has_value) {
-            plan.pictures = arguments[++i];
-        } else if (arguments[i] == "--extra" && has_value) {
-            extra = arguments[++i];
-        } else if (arguments[i].starts_with('-')) {
-            return {};
-        } else {
-            add_candidate(plan, arguments[i], false);
-        }
-    }
-    std::istringstream commands(extra);
-    for (std::string command; std::getline(commands >> std::ws, command, ';');) {
-        if (command.find("{port}") == std::string::npos) {
-            return {};
-        }
-        add_candidate(plan, command, true);
-    }
-    if (plan.quick) {
-        plan.rounds = 5;
-        plan.churns = 800;
-        plan.echoes = 4000;
-        plan.limit = 500ms;
-        plan.held.pop_back();
-    }
-    return plan;
+std::string environment(const char* name) {
+    const char* const value = std::getenv(name);
+    return value == nullptr ? "" : value;
 }
 
-std::vector<Row> empty_table(const Plan& plan) {
-    std::vector<Row> rows = {{{"(floor)", "", false}, "floor", 64, {}, ""}};
-    for (const Candidate& candidate : plan.candidates) {
-        rows.push_back({candidate, "churn", at_a_time, {}, ""});
-        rows.push_back({candidate, "churn", rush_hour, {}, ""});
-        for (const std::size_t connections : plan.held) {
-            rows.push_back({candidate, "hold", connections, {}, ""});
-        }
+void on_signal(int) {
+    if (server_group != 0) {
+        kill(-server_group, SIGKILL);
     }
-    return rows;
-}
-
-// ディスクリプタの上限を wanted まで上げ、上げた結果を返す。サーバーにも受け継がれる。
-std::size_t raise_descriptor_limit(std::size_t wanted) {
-    rlimit limit{};
-    getrlimit(RLIMIT_NOFILE, &limit);
-    if (limit.rlim_cur < wanted) {
-        const rlimit higher = {wanted, std::max<rlim_t>(wanted, limit.rlim_max)};
-        if (setrlimit(RLIMIT_NOFILE, &higher) == -1) { // ハードリミットを上げられるのは root だけ
-            limit.rlim_cur = limit.rlim_max;
-            setrlimit(RLIMIT_NOFILE, &limit);
-        }
-    }
-    getrlimit(RLIMIT_NOFILE, &limit);
-    return limit.rlim_cur;
+    _exit(1);
 }
 
 } // namespace
 
 int main(int argc, char* argv[]) try {
-    const Plan plan = parse({argv + 1, argv + argc});
-    if (plan.candidates.empty()) {
-        std::fprintf(stderr,
-                     "usage: %s [--csv FILE] [--pictures DIR] "
-                     "[--extra 'COMMAND {port}; ...'] SERVER...\n",
+    if (argc < 3) {
+        std::fprintf(stderr, "usage: [QUICK=1] [SERVERS='COMMAND {port}; ...'] %s CSV SERVER...\n",
                      argv[0]);
         return 2;
     }
-    for (const int number : {SIGINT, SIGTERM}) {
-        std::signal(number, [](int caught) {
-            interrupted = 1;
-            std::signal(caught, SIG_DFL); // 二度目は、片づけを待たずに終わる
-        });
+    std::vector<std::string> commands(argv + 2, argv + argc);
+    std::istringstream servers(environment("SERVERS"));
+    for (std::string command; std::getline(servers >> std::ws, command, ';');) {
+        commands.push_back(command);
     }
-    prctl(PR_SET_CHILD_SUBREAPER, 1);
-    if (!std::ofstream(plan.csv, std::ios::app)) { // 何分も測ったあとで気づくのでは遅い
-        throw std::runtime_error("cannot write " + plan.csv);
-    }
-    const std::size_t descriptors = raise_descriptor_limit(plan.held.back() + spare_descriptors);
-
-    std::vector<Row> rows = empty_table(plan);
-    const bool terminal = isatty(STDERR_FILENO) == 1;
-    for (int round = 1; round <= plan.rounds; ++round) { // A B C A B C: 機械のむらを分け合う
-        for (auto row = rows.begin(); row != rows.end(); ++row) {
-            if (row->rounds.empty() && !row->note.empty()) {
-                continue; // 持てないと、もうわかっている
-            }
-            if (terminal) {
-                std::fprintf(stderr, "\r\033[K[%d/%d] %s %s %zu ", round, plan.rounds,
-                             row->candidate.label.c_str(), row->load.c_str(), row->connections);
-            }
-            if (row->load == "floor") {
-                measure_floor(plan, *row);
-            } else if (row->load == "churn") {
-                measure_churn(plan, *row);
-            } else if (row->connections + spare_descriptors <= descriptors) {
-                measure_hold(plan, *row);
-            } else {
-                row->note = "ディスクリプタの上限 (ulimit -Hn) が " + std::to_string(descriptors);
-            }
-            if (row->rounds.empty()) { // 持てなかった本数より多くは、試さない
-                for (auto more = row + 1; more != rows.end() && more->load == "hold"; ++more) {
-                    more->note = row->note;
-                }
+    const bool full = environment("QUICK").empty();
+    window = full ? full_window : quick_window;
+    choose_cpus();
+    announce(commands.size());
+    std::vector<Row> rows = {{"下限", "floor", 64}};
+    for (const std::string& command : commands) {
+        rows.insert(rows.end(), {{command, "churn", 8}, {command, "churn", 32}});
+        for (const int connections : held) {
+            if (full || connections < held.back()) {
+                rows.push_back({command, "hold", connections});
             }
         }
     }
-    std::fprintf(stderr, "%s", terminal ? "\r\033[K" : "");
-    print_table(rows, plan);
-    write_csv(plan.csv, rows);
-    draw(plan);
+
+    std::signal(SIGINT, on_signal);
+    std::signal(SIGTERM, on_signal);
+    prctl(PR_SET_CHILD_SUBREAPER, 1); // サーバーに先立たれた子プロセスを引き取る
+    rlimit descriptors{}; // 上限まで上げる。サーバーにも受け継がれる
+    getrlimit(RLIMIT_NOFILE, &descriptors);
+    descriptors.rlim_cur = descriptors.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &descriptors);
+    deadline = 3s;
+    for (int round = 0; round < rounds; ++round) { // A B C A B C: 時によるむらを分けあう
+        for (Row& row : rows) {
+            measure(row);
+            end_family();
+        }
+    }
+
+    write_csv(argv[1], rows);
+    print_table(rows, {" CPU us [min-max]", "xfloor", "gen us", " kop/s [min-max]", "workers",
+                       " min", " max"});
+    std::erase_if(rows, [](const Row& row) { return !row.results.contains("p50 us"); });
+    print_table(rows, {"p50 us [min-max]", " p99 us [min-max]", "max us", "   KiB [min-max]",
+                       "proc", " thr"});
+    std::printf("%s", legend);
 } catch (const std::exception& error) {
     std::fprintf(stderr, "error: %s\n", error.what());
     return 1;
