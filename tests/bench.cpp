@@ -38,7 +38,7 @@ struct Row {
     std::string command; // {port} がなければ、ポートを引数に足して起こす
     std::string load;    // floor, churn, hold のどれか
     int connections = 0;
-    std::string linkage = "-";                  // static か dynamic
+    std::string linkage = "";                   // " (static)" か " (dynamic)"
     std::map<std::string, Values> results = {}; // 表の列の名前でさがす
     int failures = 0;
     std::string note = ""; // 最初の失敗のわけ
@@ -161,7 +161,7 @@ double memory_kib(const Family& family) {
 
 // 動的にリンクしたプログラムには、共有ライブラリを読みこむ ld.so がいる。
 std::string linkage_of(pid_t pid) {
-    return proc(pid, "maps").find("/ld-") == std::string::npos ? "static" : "dynamic";
+    return proc(pid, "maps").find("/ld-") == std::string::npos ? " (static)" : " (dynamic)";
 }
 
 // "[pid P tid T] finished ..." は、接続を受け持ったものが終わりに書く行。番号は使い回されるので、
@@ -191,8 +191,6 @@ struct Connection {
     int sent = 0;
     int received = 0;
 
-    explicit Connection(const Endpoint& server) : client(server) {}
-
     // どの接続の、何番目のものかで違う 64 バイト。
     std::string message(int number) const {
         std::string text = std::to_string(client.fd()) + ' ' + std::to_string(number) + ' ';
@@ -215,7 +213,8 @@ int churn(const Endpoint& server, int count, Clock::time_point stop) {
     for (; Clock::now() < stop; finished += count) {
         Crowd wave;
         for (int i = 0; i < count; ++i) {
-            wave.emplace_back(server).send();
+            wave.push_back({Client(server)});
+            wave.back().send();
         }
         for (Connection& connection : wave) {
             connection.receive();
@@ -303,7 +302,7 @@ Family measure_cost(Row& row, const std::function<int(Clock::time_point)>& load)
 void measure_churn(Row& row, const Server& server) {
     std::set<pid_t> serving; // 一本をつないでいる間にいるプロセス
     {
-        Connection connection(server.endpoint);
+        Connection connection{Client(server.endpoint)};
         connection.send();
         connection.receive();
         serving = family().pids;
@@ -322,21 +321,23 @@ void measure_churn(Row& row, const Server& server) {
 void measure_hold(Row& row, const Server& server) {
     const double idle = memory_kib(family());
     Crowd crowd;
+    int holding = 0;
     try {
-        for (int i = 0; i < row.connections; ++i) {
-            const std::string memory = i % 100 == 0 ? read_text("/proc/meminfo") : "";
+        for (; holding < row.connections; ++holding) {
+            const std::string memory = holding % 100 == 0 ? read_text("/proc/meminfo") : "";
             expect(kib(memory, "MemAvailable:") >= kib(memory, "MemTotal:") / 8,
                    "空きメモリが全体の 1/8 を切った");
-            crowd.emplace_back(server.endpoint).send();
+            crowd.push_back({Client(server.endpoint)});
+            crowd.back().send();
             crowd.back().receive(); // 返事があれば、受け持つものがいる
         }
     } catch (const std::exception& error) {
-        throw std::runtime_error(std::to_string(crowd.size() - 1) + " 本まで: " + error.what());
+        throw std::runtime_error(std::to_string(holding) + " 本まで: " + error.what());
     }
-    const Family holding = family();
-    row.results["proc"].push_back(static_cast<double>(holding.pids.size()));
-    row.results["thr"].push_back(holding.threads);
-    row.results["KiB"].push_back((memory_kib(holding) - idle) / row.connections);
+    const Family serving = family();
+    row.results["proc"].push_back(static_cast<double>(serving.pids.size()));
+    row.results["thr"].push_back(serving.threads);
+    row.results["KiB"].push_back((memory_kib(serving) - idle) / row.connections);
 
     probe(crowd.front(), warm_up);
     const Values latencies = probe(crowd.front(), window);
@@ -355,7 +356,7 @@ void measure_floor(Row& row) {
     Crowd crowd;
     std::vector<Socket> sockets;
     while (crowd.size() < static_cast<std::size_t>(row.connections)) {
-        crowd.emplace_back(endpoint);
+        crowd.push_back({Client(endpoint)});
         sockets.emplace_back(accept(listener.fd(), nullptr, nullptr));
     }
     double used = 0;
@@ -448,7 +449,7 @@ void print_table(const std::vector<Row>& rows, const std::vector<std::string>& h
     std::string server;
     for (const Row& row : rows) {
         if (std::exchange(server, label(row)) != label(row)) {
-            std::printf("\n%s (%s)", server.c_str(), row.linkage.c_str());
+            std::printf("\n%s%s", server.c_str(), row.linkage.c_str());
         }
         std::printf("\n %-5s %5d", row.load.c_str(), row.connections);
         for (const std::string& head : row.results.empty() ? std::vector<std::string>() : heads) {
@@ -474,23 +475,22 @@ void write_csv(const std::string& path, const std::vector<Row>& rows) {
 }
 
 constexpr const char* legend = R"(
-churn    N 本がいっせいに来て、つなぎ、64 バイトを一往復し、閉じます。みな去ると、次の
-         N 本が来ます。一回は、接続一本です。
-hold     N 本をつないだまま、すべてで 64 バイトの往復をくり返します。一回は、一往復です。
-floor    下限: いつでも準備のできたソケットで recv と send をするだけのものです。
-CPU us   サーバーとその子孫が一回に使った CPU 時間 (マイクロ秒) です。ログを書く分と、
-         ループバックで返事を届ける分も含みます。終わった子プロセスの分は 10 ミリ秒刻み
-         で読むので、一つの測定で 20 ミリ秒までずれます。それをカーネルが教えなければ - です。
-xfloor   CPU us が下限の何倍かです。
-gen us   負荷をかける側が一回に使った CPU 時間です。CPU us より大きければ、kop/s を決めて
-         いるのは、サーバーではなく負荷をかける側です。
-kop/s    一秒あたりの回数 (千回) です。
-workers  初めの 1000 本を受け持ったプロセスやスレッドの数と、一つあたりの本数です。
-p50, p99 一本だけが、一秒に 1000 回、決まった時刻に 64 バイトを送り、残りは黙っています。
-         送るはずの時刻から返事までの時間 (マイクロ秒) で、半分の回、99% の回がこれ以内です。
-KiB      接続一本で増えるメモリです。PSS とページテーブル (VmPTE) を含み、カーネルの
-         スタックとソケットを含みません。
-proc thr N 本をつないだときのプロセスとスレッドの数です。
+churn   N 本がいっせいに来て、一往復し、閉じます。みな去ると次の N 本が来ます。
+hold    N 本をつないだまま、すべてで往復をくり返します。一往復は 64 バイトです。
+下限    準備のできたソケットで recv と send をするだけのものです (floor)。
+CPU us  サーバーとその子孫が、churn は接続一本、hold は一往復に使った CPU 時間
+        (マイクロ秒) です。ログを書く分と、返事を届ける分も含みます。終わった
+        子プロセスの分は 10 ミリ秒刻みなので、20 ミリ秒 / 回数までずれます。
+        SIGCHLD を無視するサーバーでは、読めないので - です。
+xfloor  CPU us が下限の何倍かです。
+gen us  負荷をかける側の CPU 時間です。CPU us より大きければ、kop/s (一秒あたり
+        の千回) を決めているのは、サーバーではありません。
+workers 初めの 1000 本を受け持ったプロセスやスレッドの数と、各々の本数です。
+p50 us  ほかが黙っている中で、一本だけが一秒に 1000 回、決まった時刻に送り、
+        その時刻から返事までの時間です。半分 (p99 は 99%) の回がこれ以内です。
+KiB     接続一本で増えるメモリです。PSS とページテーブル (VmPTE) を含み、
+        カーネルのスタックとソケットを含みません。
+proc    N 本をつないだときのプロセスの数です。thr はスレッドの数です。
 )";
 
 // 使える CPU の最初と最後。番号の近い CPU は、一つのコアを分けあっていることが多い。
@@ -546,7 +546,7 @@ int main(int argc, char* argv[]) try {
     for (std::string command; std::getline(servers >> std::ws, command, ';');) {
         commands.push_back(command);
     }
-    const bool full = environment("QUICK").empty();
+    const bool full = environment("QUICK") != "1";
     window = full ? full_window : quick_window;
     choose_cpus();
     announce(commands.size());
