@@ -3,6 +3,7 @@
 #include "common/endpoint.h"
 #include "common/log.h"
 #include "common/socket.h"
+#include "common/standard_io.h"
 #include "common/tcp.h"
 
 #include <doctest/doctest.h>
@@ -10,21 +11,25 @@
 #include <cerrno>
 #include <csignal>
 #include <fcntl.h>
+#include <future>
 #include <limits>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string>
 #include <system_error>
 #include <thread>
 
 namespace {
 
-// 標準出力を、しばらく fd に向ける。ログがテストの出力に混ざらないようにする。
+// 標準出力 (か standard) を、しばらく fd に向ける。ログがテストの出力に混ざらないようにする。
 struct Redirect {
-    int saved = dup(STDOUT_FILENO);
-    explicit Redirect(int fd) { dup2(fd, STDOUT_FILENO); }
+    int standard;
+    int saved = dup(standard);
+    explicit Redirect(int fd, int number = STDOUT_FILENO) : standard(number) { dup2(fd, standard); }
     Redirect(const Redirect&) = delete;
     Redirect& operator=(const Redirect&) = delete;
     ~Redirect() {
-        dup2(saved, STDOUT_FILENO);
+        dup2(saved, standard);
         close(saved);
     }
 };
@@ -103,6 +108,7 @@ TEST_SUITE("unit") {
             REQUIRE(endpoint);
             CHECK(std::string(to_text(*endpoint).text) == row.text);
         }
+        CHECK(std::string(to_text(Endpoint{}).text) == "unknown");
     }
 
     TEST_CASE("parse_endpoint は、少しでもおかしな引数を認めない") {
@@ -159,7 +165,17 @@ TEST_SUITE("unit") {
             const Redirect redirect(nowhere.fd());
             Connection accepted = accept_tcp_connection(server);
             CHECK(std::string(accepted.peer.text) == local_address(client).text);
-            REQUIRE(send_all(client, "hello", 5));
+            for (const auto& [level, name] : {std::pair{SOL_SOCKET, SO_KEEPALIVE},
+                                              {SOL_SOCKET, SO_OOBINLINE},
+                                              {IPPROTO_TCP, TCP_NODELAY}}) {
+                int on = 0; // 待ち受けソケットから受け継いでいる
+                socklen_t size = sizeof on;
+                getsockopt(accepted.socket.fd(), level, name, &on, &size);
+                CHECK(on != 0);
+            }
+            REQUIRE(send_all(client, "he", 2));
+            REQUIRE(send(client.fd(), "l", 1, MSG_OOB) == 1); // 緊急データも、同じ順に返る
+            REQUIRE(send_all(client, "lo", 2));
             shutdown(client.fd(), SHUT_WR);
             handle_tcp_client(accepted);
             CHECK(accepted.socket.fd() == -1); // 閉じてから、ログを書いて戻る
@@ -211,12 +227,60 @@ TEST_SUITE("unit") {
         CHECK(errno == EPIPE);
     }
 
+    TEST_CASE("receive_all: 少しずつ届いても待ち、相手が書き終えれば、そこまでの長さと errno 0") {
+        for (const int type : {SOCK_DGRAM, SOCK_STREAM}) { // SOCK_DGRAM の recv(2) は一度に一つずつ
+            int ends[2] = {-1, -1};
+            REQUIRE(socketpair(AF_UNIX, type, 0, ends) == 0);
+            const Socket writer{ends[0]};
+            const Socket reader{ends[1]};
+            REQUIRE(send_all(writer, "hel", 3));
+            REQUIRE(send_all(writer, "lo", 2));
+            shutdown(writer.fd(), SHUT_WR);
+            char buffer[8];
+            errno = EBADF;
+            CHECK(receive_all(reader, buffer, type == SOCK_DGRAM ? 5 : 8) == 5);
+            CHECK(std::string(buffer, 5) == "hello");
+            CHECK((type == SOCK_DGRAM || errno == 0));
+        }
+    }
+
+    TEST_CASE("read_input と write_output: ノンブロッキングのパイプでも、待ってすべてを通す") {
+        int ends[2] = {-1, -1};
+        REQUIRE(pipe(ends) == 0);
+        const Socket reader{ends[0]};
+        const Socket writer{ends[1]};
+        fcntl(reader.fd(), F_SETFL, O_NONBLOCK);
+        fcntl(writer.fd(), F_SETFL, O_NONBLOCK);
+        std::string sent;
+        while (sent.size() < 1'000'000) {
+            sent += std::to_string(sent.size());
+        }
+        std::string received;
+        alarm(60); // どちらかが待ちつづけるなら、終わらせる
+        {
+            const Redirect input(reader.fd(), STDIN_FILENO);
+            const Redirect output(writer.fd());
+            auto written = std::async(std::launch::async,
+                                      [&] { return write_output(sent.data(), sent.size()); });
+            char buffer[4096];
+            while (received.size() < sent.size()) {
+                const ssize_t n = read_input(buffer, sizeof buffer);
+                REQUIRE(n > 0);
+                received.append(buffer, static_cast<size_t>(n));
+            }
+            CHECK(written.get());
+        }
+        alarm(0);
+        CHECK((received == sent));
+    }
+
     TEST_CASE("log_line: 一行は一度の write で、長すぎる行は切られる") {
         int ends[2] = {-1, -1};
         REQUIRE(pipe(ends) == 0);
         {
             const Redirect redirect(ends[1]);
             log_line(std::string(1000, 'x'), 1);
+            print_line(std::string(254, 'x'), "yz"); // 改行とあわせて、ちょうど 256 バイト
             print_line(-42, " bytes, ", std::numeric_limits<long long>::min());
         }
         char buffer[2000];
@@ -226,6 +290,6 @@ TEST_SUITE("unit") {
         const std::string text(buffer, n > 0 ? static_cast<size_t>(n) : 0);
         CHECK(text.starts_with("[pid " + std::to_string(getpid()) + " tid "));
         CHECK(text.find('\n') == 255);
-        CHECK(text.substr(256) == "-42 bytes, -9223372036854775808\n");
+        CHECK(text.substr(256) == std::string(254, 'x') + "y\n-42 bytes, -9223372036854775808\n");
     }
 }
