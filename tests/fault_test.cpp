@@ -146,13 +146,20 @@ void check_fault(const Model& model, const Row& row, int error) {
     REQUIRE(eventually([&] { return logged(row.log) == failures; }));
     REQUIRE(logged(" failed: " + message) == failures);
     REQUIRE(logged(" failed: ") == failures);
-    REQUIRE(logged("accepted 127.0.0.1:") == (syscall == "write" && error != EINTR ? 0 : 3));
+    const size_t accepted = syscall == "write" && error != EINTR ? 0 : 3;
+    REQUIRE(logged("accepted 127.0.0.1:") == accepted);
+    const size_t lost = row.then == Then::refused || row.then == Then::cut ? 1 : 0;
+    REQUIRE((accepted == 0 ||
+             eventually([&] { return logged("finished 127.0.0.1:") == accepted - lost; })));
     const std::string main_thread = std::to_string(server.pid()) + " ";
-    const bool rested = !lines_with(server.errors(), "nanosleep(", main_thread).empty();
-    REQUIRE(rested == (row.then == Then::rest));
+    const std::string trace = server.errors();
+    const size_t rests = lines_with(trace, "nanosleep(", main_thread).size();
+    REQUIRE((rests > 0) == (row.then == Then::rest));
+    REQUIRE(lines_with(trace, "{tv_sec=0, tv_nsec=100000000}", main_thread).size() == rests);
 }
 
-void check_start(const std::string& program, const std::string& syscall, int error) {
+void check_start(const std::string& program, const std::string& syscall, int error,
+                 const std::string& arguments = "") {
     CAPTURE(program);
     CAPTURE(syscall);
     Process process(failing(syscall, error, "1", {program, "0"}));
@@ -161,6 +168,7 @@ void check_start(const std::string& program, const std::string& syscall, int err
     CHECK(lines_with(process.errors(), std::strerror(error), "error: " + syscall + " 127.0.0.1:0: ")
               .size() == 1);
     CHECK(eventually([&] { return injected(process) == 1; }));
+    CHECK(lines_with(process.errors(), arguments + ")").size() == 1);
 }
 
 // 乱数で選んだ長さと間合いで times 回話し、乱数で選んだように去る。違うものが返れば、それを言う。
@@ -222,10 +230,21 @@ TEST_SUITE("fault") {
             check_start(model.program, "socket", EMFILE);
             check_start(model.program, "setsockopt", ENOMEM);
             check_start(model.program, "bind", EACCES);
-            check_start(model.program, "listen", EADDRINUSE);
+            check_start(model.program, "listen", EADDRINUSE, ", " + std::to_string(SOMAXCONN));
         }
         check_start(build_directory + "/client", "socket", EMFILE);
         check_start(build_directory + "/client", "connect", ETIMEDOUT);
+    }
+
+    TEST_CASE("標準入出力が閉じていて、/dev/null も開けなければ、始めない" * needs_strace) {
+        for (const Model& model : models()) {
+            CAPTURE(model.name);
+            Process process(failing(
+                "?open,openat", ENOENT, "1",
+                {"-P", "/dev/null", "/bin/sh", "-c", "exec \"$0\" 0 <&- >&- 2>&-", model.program}));
+            CHECK(process.wait() == 1);
+            CHECK(eventually([&] { return injected(process) == 1; }));
+        }
     }
 
     TEST_CASE("クライアントは、何度割り込まれても、すべてを送り、受け取り、書く" * needs_strace) {
@@ -240,14 +259,16 @@ TEST_SUITE("fault") {
             {"read", EINTR},  {"sendto", EINTR}, {"recvfrom", EINTR},
             {"write", EINTR}, {"read", EAGAIN},  {"write", EAGAIN}, // ノンブロッキングの入出力
         };
-        for (const auto& [syscall, error] : interruptions) {
+        for (const auto& interruption : interruptions) {
+            const std::string& syscall = interruption.syscall;
             CAPTURE(syscall);
-            CAPTURE(error);
+            CAPTURE(interruption.error);
             std::vector<std::string> command = {program, port_of(server.endpoint)};
             if (syscall == "read") { // 起動のためにも読むので、入力を読むところだけ
                 command.insert(command.begin(), {"-P", program});
             }
-            Process client(failing(syscall, error, "1+2", command), {.input = program});
+            Process client(failing(syscall, interruption.error, "1+2", command),
+                           {.input = program});
             CHECK(client.wait() == 0);
             CHECK((client.output() == contents));
             CHECK(eventually([&] { return injected(client) > 0; }));
