@@ -168,6 +168,15 @@ TEST_SUITE("client") {
         unread.output_pipe().close();
         CHECK(unread.wait() == 1);
         CHECK(unread.errors() == "error: write: Broken pipe\n");
+
+        const std::string command =
+            "exec " + build_directory + "/client " + port_of(server.endpoint);
+        Process too_large({"/bin/sh", "-c", "ulimit -f 1; " + command}, {.input = file.path});
+        CHECK(too_large.wait() == 1);
+        CHECK(too_large.errors() == "error: write: File too large\n");
+
+        Process closed({"/bin/sh", "-c", command + " <&- >&- 2>&-"}); // 空の入力と同じ
+        CHECK(closed.wait() == 0);
     }
 
     TEST_CASE("自分自身につながったら、断られたのと同じ") {
