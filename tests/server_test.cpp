@@ -53,6 +53,13 @@ void set_limit(pid_t pid, __rlimit_resource resource, rlim_t soft) {
     REQUIRE(status == 0);
 }
 
+// クライアントの側から見た、自分のアドレス。
+std::string address_of(const Client& client) {
+    Endpoint endpoint;
+    getsockname(client.fd(), endpoint.address(), &endpoint.length);
+    return to_text(endpoint).text;
+}
+
 // サーバーが今も一人の相手をできるか。
 bool serves(const Server& server) {
     return Client(server.endpoint).echo("still here") == "still here";
@@ -139,8 +146,15 @@ TEST_SUITE("server") {
             for (const char* const help : {"-h", "--help"}) {
                 Process process({program, help});
                 CHECK(process.wait() == 0);
-                CHECK(process.output().starts_with("usage: " + program + " <port> [address]\n"));
+                CHECK(process.output() ==
+                      "usage: " + program +
+                          " <port> [address]\n"
+                          "  port     0 to 65535 (a server lets the kernel choose with 0)\n"
+                          "  address  an IPv4 or IPv6 address without a scope (%eth0), "
+                          "default 127.0.0.1\n");
                 CHECK(process.errors().empty());
+                Process full({"/bin/sh", "-c", "exec \"$0\" $1 > /dev/full", program, help});
+                CHECK(full.wait() == 1); // 書けなければ、成功とは言わない
             }
         }
     }
@@ -182,9 +196,14 @@ TEST_SUITE("server") {
             CAPTURE(model.name);
             const Server server({model.program});
             for (int i = 0; i < 3; ++i) {
-                CHECK(serves(server));
+                const Client client(server.endpoint);
+                CHECK(client.echo("still here") == "still here");
+                CHECK(contains(server.output(), "accepted " + address_of(client) + "\n"));
             }
-            CHECK(eventually([&] { return lines_with(server.output(), "finished").size() == 3; }));
+            CHECK(eventually([&] {
+                return lines_with(server.output(), "finished").size() == 3 &&
+                       lines_with(server.output(), "forked").size() == (model.forks ? 3 : 0);
+            }));
             const std::string output = server.output();
             std::set<std::pair<int, int>> handlers;
             for (const std::string& line : lines_with(output, "finished")) {
@@ -192,6 +211,8 @@ TEST_SUITE("server") {
                 CHECK((ids_of(line).first == server.pid()) != model.forks);
                 CHECK((ids_of(line).second == server.pid()) == !model.concurrent);
                 CHECK(contains(line, ": 10 bytes echoed"));
+                const std::string child = std::to_string(ids_of(line).first);
+                CHECK(contains(output, "forked child " + child + "\n") == model.forks);
             }
             CHECK(handlers.size() == (model.concurrent ? 3 : 1));
             CHECK(lines_with(output, "accepted 127.0.0.1:").size() == 3);
@@ -242,6 +263,23 @@ TEST_SUITE("server") {
                 CHECK(Client(endpoint).echo("hello") == "hello");
             }
             CHECK(process.running());
+        }
+    }
+
+    TEST_CASE("受け付ける前に去った相手も、失敗の行がその名前を言う") {
+        for (const Model& model : models()) {
+            CAPTURE(model.name);
+            const Server server({model.program});
+            server.stop();
+            Client client(server.endpoint);
+            const std::string peer = address_of(client);
+            client.reset();
+            server.resume();
+            CHECK(eventually([&] {
+                return contains(server.output(),
+                                "recv() from " + peer + " failed: Connection reset");
+            }));
+            CHECK_FALSE(contains(server.output(), "finished " + peer));
         }
     }
 
