@@ -9,6 +9,9 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <csignal>
+#include <fcntl.h>
+#include <filesystem>
 #include <fstream>
 #include <set>
 #include <string>
@@ -239,14 +242,29 @@ TEST_SUITE("server") {
         }
     }
 
-    TEST_CASE("標準出力が閉じていても、ログがクライアントに届かない") {
+    TEST_CASE("標準入出力が閉じ、シグナルがブロックされていても、ログはクライアントに届かず、"
+              "ゾンビは残らない") {
         for (const Model& model : models()) {
             CAPTURE(model.name);
-            const Server server = Server::foreign(model.program + " {port} <&- >&- 2>&-");
+            sigset_t all;
+            sigset_t before;
+            sigfillset(&all);
+            pthread_sigmask(SIG_BLOCK, &all, &before); // fork(2) も execve(2) も越えて残る
+            Server server = Server::foreign(model.program + " {port} <&- >&- 2>&- 3>&-");
+            pthread_sigmask(SIG_SETMASK, &before, nullptr);
             const Client client(server.endpoint);
             client.send("hello");
             client.finish_writing();
             CHECK(client.receive_until_closed() == "hello");
+            const std::string proc = "/proc/" + std::to_string(server.pid());
+            for (const char* const fd : {"/fd/0", "/fd/1", "/fd/2"}) {
+                CHECK(std::filesystem::read_symlink(proc + fd) == "/dev/null");
+            }
+            CHECK(contains(std::filesystem::read_symlink(proc + "/fd/3"), "socket:"));
+            CHECK((thread_sanitized() ||
+                   eventually([&] { return children_of(server.pid()).empty(); })));
+            server.signal(SIGTERM);
+            CHECK(server.wait() == 128 + SIGTERM);
         }
     }
 
@@ -263,6 +281,51 @@ TEST_SUITE("server") {
                 CHECK(Client(endpoint).echo("hello") == "hello");
             }
             CHECK(process.running());
+        }
+    }
+
+    TEST_CASE("ログの読み手が止まっても、接続は閉じ、読みはじめればすべてが続く") {
+        for (const Model& model : models()) {
+            CAPTURE(model.name);
+            Process process({model.program, "0"}, {.output_to_pipe = true});
+            const std::string path = "/proc/self/fd/" + std::to_string(process.output_pipe().fd());
+            const Socket pipe{open(path.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC)};
+            std::string output;
+            const auto reads = [&](const std::string& expected) {
+                return eventually([&] {
+                    char text[4096];
+                    const ssize_t n = read(pipe.fd(), text, sizeof text);
+                    output.append(text, n > 0 ? static_cast<size_t>(n) : 0);
+                    return contains(output, expected);
+                });
+            };
+            REQUIRE(reads("\n"));
+            const Endpoint endpoint = endpoint_from_first_line(output);
+            const Client client(endpoint);
+            CHECK(client.echo("hello") == "hello");
+            REQUIRE(reads(model.forks ? "forked" : model.threads ? "serving" : "accepted"));
+            while (write(pipe.fd(), "x", 1) == 1) { // もう一バイトも入らないようにする
+            }
+            CHECK(client.echo("still here") == "still here");
+            client.finish_writing();
+            CHECK(client.receive_until_closed().empty());
+            const Client next(endpoint);
+            next.send("next");
+            CHECK(reads("finished " + address_of(client) + ": 15 bytes echoed\n"));
+            CHECK(next.receive(4) == "next");
+        }
+    }
+
+    TEST_CASE("ログのファイルが上限の大きさ (ulimit -f) になっても、サービスは続く") {
+        for (const Model& model : models()) {
+            CAPTURE(model.name);
+            Server server({model.program});
+            set_limit(server.pid(), RLIMIT_FSIZE, 1024);
+            for (int i = 0; i < 30; ++i) {
+                CHECK(serves(server));
+            }
+            CHECK(server.output().size() == 1024);
+            CHECK(server.running());
         }
     }
 
