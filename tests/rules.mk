@@ -15,7 +15,7 @@ ifdef SANITIZE
 export TSAN_OPTIONS := halt_on_error=1
 endif
 
-.PHONY: soak unit flaky update-notes check-format tidy doctest
+.PHONY: lint-notes soak unit flaky update-notes check-format tidy doctest
 
 # ---- 打つもの
 
@@ -28,6 +28,9 @@ unit: $(BUILD)/unit ## common/ の単体テストだけを走らせる (macOS �
 
 update-notes: all ## ノートの引用と端末の出力を、本物に合わせて書き直す
 	@python3 tests/check_notes.py --update $(NOTES)
+
+lint-notes: $(BUILD)/lint/node_modules ## ノートの日本語と用語を確かめる (textlint。Node が要る)
+	@$</.bin/textlint --rules-base-directory "$(CURDIR)/$<" -c tests/lint/textlintrc.json README.md docs/*.md
 
 check-format: ## 書式を確かめる (clang-format)
 	clang-format --dry-run --Werror $(SOURCES) $(wildcard common/*.h chapters/*/*.h tests/*.h)
@@ -70,6 +73,10 @@ $(MUTANTS): $(BUILD)/mutant/%: tests/mutants/%.patch tests/mutant.sh $(wildcard 
                 $(call objects,common/*.cpp)
 	$(if $(V),,@echo 'コンパイル: $@')
 	$(Q)sh tests/mutant.sh $@ '$(COMPILE) $(LDFLAGS)' $(BUILD)/obj
+
+$(BUILD)/lint/node_modules: tests/lint/package.json
+	@mkdir -p $(@D) && cp $< $(@D)
+	@npm install --prefix $(@D) --no-package-lock --no-audit --no-fund --silent && touch $@
 
 # コンパイルのしかたを書いておくファイル。しかたが変われば新しくなり、すべてが作りなおされる。
 $(BUILD)/flags: FORCE
