@@ -13,7 +13,7 @@
 
 BUILD    := build$(if $(SANITIZE),/$(SANITIZE),$(if $(filter 0,$(STATIC)),/dynamic)$(if $(filter 1,$(STATIC)),/static))
 CXXFLAGS ?= -O2 -g
-WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion $(if $(filter 1,$(WERROR)),-Werror)
+WARNINGS  = -Wall -Wextra -Wpedantic -Wshadow -Wconversion $(if $(filter 1,$(WERROR)),$(STRICT))
 CHECKED  := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -DSANITIZE)
 COMPILE   = $(CXX) -std=c++20 $(CXXFLAGS) $(WARNINGS) $(CHECKED) $(CPPFLAGS) -pthread -I.
 DYNAMIC   = $(COMPILE) $(LDFLAGS) $^ -o $@
