@@ -170,7 +170,7 @@ StreamResult Client::echo_random_stream(std::uint64_t seed, std::size_t total,
     std::vector<char> outgoing(std::min(chunk, largest_chunk));
     std::vector<char> incoming(outgoing.size());
     const auto random_size = [&](std::size_t position) {
-        return 1 + mix(seed ^ (position + 1)) % outgoing.size();
+        return 1 + static_cast<std::size_t>(mix(seed ^ (position + 1)) % outgoing.size());
     };
     if (total == 0) {
         finish_writing();

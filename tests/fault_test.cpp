@@ -177,14 +177,15 @@ std::string visit(const Endpoint& server, std::uint64_t seed, int times) {
     for (int visits = 0; visits < times; ++visits) {
         Client client(server);
         for (auto left = random() % 8; left > 0; --left) {
-            const std::string words(1 + random() % 2000, static_cast<char>(random()));
+            const std::string words(1 + static_cast<size_t>(random() % 2000),
+                                    static_cast<char>(random()));
             if (client.echo(words) != words) {
                 return "違う言葉が返った";
             }
             std::this_thread::sleep_for(std::chrono::microseconds(random() % 3000));
         }
         const size_t chunk = 1UL << random() % 17;
-        const size_t total = random() % (100 * chunk);
+        const auto total = static_cast<size_t>(random() % (100 * chunk));
         if (random() % 2 == 0) {
             const StreamResult result = client.echo_random_stream(seed, total, chunk);
             if (!result) {
