@@ -11,7 +11,7 @@ if command -v apt-get >/dev/null; then
         doctest-dev gnuplot-nox iproute2 netcat-openbsd patch procps python3 strace >/dev/null
 elif command -v dnf >/dev/null; then
     $sudo dnf install -y -q \
-        diffutils doctest-devel gawk gnuplot iproute netcat patch procps-ng python3 strace
+        diffutils doctest-devel gawk gnuplot iproute libtsan netcat patch procps-ng python3 strace
 elif command -v apk >/dev/null; then
     $sudo apk add -q \
         bash diffutils doctest-dev gnuplot iproute2 netcat-openbsd patch procps python3 strace
