@@ -46,7 +46,7 @@ struct Row {
 
 constexpr int rounds = 3;
 constexpr auto full_window = 2000ms; // 一つの測定の長さ
-constexpr auto quick_window = 300ms; // QUICK=1 のとき
+constexpr auto quick_window = 200ms; // QUICK=1 のとき
 constexpr auto warm_up = 100ms;      // どの測定の前にもあり、どの数にも入れない
 constexpr auto probe_interval = 1ms;
 constexpr std::size_t sample = 1000; // だれが受け持ったかを数える接続の数
