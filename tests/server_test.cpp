@@ -258,7 +258,7 @@ TEST_SUITE("server") {
             sigset_t before;
             sigfillset(&all);
             pthread_sigmask(SIG_BLOCK, &all, &before); // fork(2) も execve(2) も越えて残る
-            Server server = Server::foreign(model.program + " {port} <&- >&- 2>&- 3>&-");
+            Server server = Server::foreign("exec " + model.program + " {port} <&- >&- 2>&- 3>&-");
             pthread_sigmask(SIG_SETMASK, &before, nullptr);
             const Client client(server.endpoint);
             client.send("hello");
