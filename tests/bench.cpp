@@ -107,7 +107,8 @@ void add_descendants(pid_t parent, Family& family) {
     for (; task != std::filesystem::directory_iterator(); task.increment(gone)) {
         if (parent != getpid()) {
             ++family.threads;
-            family.asleep = family.asleep && state_of(std::stoi(task->path().filename())) == 'S';
+            const std::string stat = read_text(task->path() / "stat"); // "4021 (chapter03) S ..."
+            family.asleep = family.asleep && stat.find(") S ") != std::string::npos;
         }
         std::ifstream children(task->path() / "children");
         for (pid_t pid = 0; children >> pid;) {
