@@ -7,13 +7,11 @@
 
 void start_clean() noexcept {
     // 閉じたままだと、ソケットが 0, 1, 2 番になり、ログがクライアントに届いてしまう。
-    int fd = 0;
-    while ((fd = open("/dev/null", O_RDWR)) != -1 && fd <= STDERR_FILENO) {
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
+        if (fcntl(fd, F_GETFD) == -1 && open("/dev/null", O_RDWR) != fd) {
+            std::exit(1); // 理由を書くところもない
+        }
     }
-    if (fd == -1 && fcntl(STDERR_FILENO, F_GETFD) == -1) {
-        std::exit(1); // 理由を書くところもない
-    }
-    close(fd);
 
     // シグナルマスクは execve(2) を越えて残る。SIGCHLD がブロックされたままだと、ゾンビがたまる。
     sigset_t none;

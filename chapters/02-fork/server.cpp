@@ -59,8 +59,8 @@ int main(int argc, char* argv[]) {
             _exit(0); // exit と違い、親プロセスからコピーしたバッファーを書き出さない
         } else {
             // 親プロセス: すぐに次のクライアントを待ちに戻る
+            client.socket.close(); // 接続は、コピーを持つ子プロセスが閉じる
             log_line("forked child ", pid);
         }
-        client.socket.close(); // 子プロセスがコピーを持つ。作れなかったときは、ここで接続が閉じる
     }
 }
