@@ -23,6 +23,7 @@ Q        := $(if $(V),,@)
 CHAPTERS := $(sort $(patsubst chapters/%/server.cpp,%,$(wildcard chapters/*/server.cpp)))
 NUMBERS  := $(foreach c,$(CHAPTERS),$(firstword $(subst -, ,$c)))
 BINARIES := $(NUMBERS:%=$(BUILD)/chapter%)
+comma    := ,
 objects   = $(patsubst %.cpp,$(BUILD)/obj/%.o,$(wildcard $1))
 
 .PHONY: help all client demo test check bench mutant check-notes setup clean FORCE
@@ -50,12 +51,11 @@ demo: $(BINARIES) $(BUILD)/demo ## 三つのクライアントがどう待たさ
 
 test: $(filter setup,$(MAKECMDGOALS)) ## すべてのテストを走らせる
 	@$(MAKE) -s $(PARALLEL) all $(BUILD)/tests
-	@$(if $(SANITIZE),,$(MAKE) -s $(PARALLEL) -k $(MUTANTS) || :)
-	@$(BUILD)/tests --build=$(BUILD) $(if $(SANITIZE),-tse=mutant) $(TEST_FLAGS)
+	@$(if $(SANITIZE),,$(MAKE) -s $(PARALLEL) -k $(BUILD)/mutant/sigpipe $(BUILD)/mutant/no-reuseaddr || :)
+	@$(BUILD)/tests --build=$(BUILD) -tse=diagnosis$(if $(SANITIZE),$(comma)mutant) $(TEST_FLAGS)
 
-check: $(if $(SERVER),$(BUILD)/tests) ## あなたのサーバーを確かめる (make check SERVER='./my-server {port}' CHAPTER=02)
-	@$(if $(SERVER),,echo "使い方: make check SERVER='./my-server {port}' CHAPTER=01" >&2; exit 2;) \
-	$(BUILD)/tests --server="$$SERVER" --chapter=$(or $(CHAPTER),01) --deadline=10 $(TEST_FLAGS)
+check: $(if $(SERVER),$(BUILD)/tests) ## 自分のサーバーを確かめる (make check SERVER='./my-server {port}' CHAPTER=02)
+	@sh tests/check.sh $(BUILD) $(or $(CHAPTER),01) $(TEST_FLAGS)
 
 bench: $(BINARIES) $(BUILD)/bench ## 接続と往復のコストを測って並べる (QUICK=1 で短く、SERVERS='cmd {port}; ...' で追加)
 	@$(BUILD)/bench $(BUILD)/bench.csv $(BINARIES)

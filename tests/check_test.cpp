@@ -1,107 +1,151 @@
-// make check が、壊れたサーバーを見逃さず、何が起きたかを日本語で言うことを確かめる。
+// make check が、壊れたサーバーを見逃さず、何が起きたかと、どの壊し方と同じかを言うことを確かめる。
 
 #include "tests/process.h"
 #include "tests/servers.h"
 
 #include <doctest/doctest.h>
 
-#include <list>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
 
 namespace {
 
-// server を、chapter のサーバーとして確かめる。test は、走らせるテストの名前の初め。
-// seconds は、出来事が起きなかったと決めるまでの時間。
-std::vector<std::string> check_command(const std::string& server, const std::string& chapter,
-                                       const std::string& test, const std::string& seconds) {
-    return {build_directory + "/tests", "--server=" + server + " {port}", "--chapter=" + chapter,
-            "--deadline=" + seconds, "-tc=" + test + "*"};
+std::string contents_of(const std::filesystem::path& path) {
+    std::ostringstream contents;
+    contents << std::ifstream(path).rdbuf();
+    return contents.str();
 }
-Process check(const std::string& server, const std::string& chapter, const std::string& test,
-              const std::string& seconds) {
-    return Process(check_command(server, chapter, test, seconds));
+
+bool contains(const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+}
+
+// server を、chapter のサーバーとして確かめる。test は、走らせるテストの名前の初め。
+Process check(const std::string& server, const std::string& chapter, const std::string& test = "") {
+    return Process({"/usr/bin/env", "CONNECTIONS=1000", "SILENT=200", build_directory + "/tests",
+                    "--server=" + server, "--chapter=" + chapter, "--deadline=10",
+                    "-tc=" + test + "*"});
 }
 
 } // namespace
 
-TEST_SUITE("mutant") {
-    TEST_CASE("make check は、壊れたサーバーを見つける") {
+TEST_SUITE("diagnosis") {
+    // 表は make diagnosis が、壊したサーバーのすべてに make check のテストを走らせて作る。
+    TEST_CASE("make check は、どのわざと壊したサーバーにも、その名前を言う") {
+        int diagnosed = 0;
+        for (const auto& entry :
+             std::filesystem::recursive_directory_iterator(build_directory + "/diagnosis")) {
+            if (entry.path().extension() != ".out") {
+                continue;
+            }
+            const std::string mutant = entry.path().stem();
+            const std::string chapter = entry.path().parent_path().filename();
+            CAPTURE(mutant);
+            CAPTURE(chapter);
+            const std::string patch = contents_of("tests/mutants/" + mutant + ".patch");
+            const std::string result = contents_of(entry.path());
+            const bool fails = contains(result, "  × ");
+            if (contains(patch, "\nChapter: " + chapter)) { // 外から見えるものには Read: がある
+                CHECK(fails == contains(patch, "\nRead: "));
+            }
+            if (!fails) {
+                continue;
+            }
+            ++diagnosed;
+            Process process({"/bin/sh", "tests/check.sh", "--explain",
+                             build_directory + "/diagnosis/" + chapter + ".tsv", entry.path()});
+            CHECK(process.wait() == 0);
+            const std::string said = process.output();
+            CAPTURE(said);
+            CHECK(contains(said, "make mutant NAME=" + mutant + " "));
+            CHECK(lines_with(said, "診断: ").size() == 1); // その一つで、すべてが説明できる
+            CHECK(contains(result, "    読むところ: docs/"));
+        }
+        CHECK(diagnosed >= 20);
+    }
+
+    TEST_CASE("make check は、正しいサーバーを、だれが何で書いたものでも通す") {
+        const std::string chapter02 = build_directory + "/chapter02 {port}";
+        const std::string python = "python3 -c 'import socket, sys, threading, asyncio\n";
+        const std::string threads =
+            python +
+            "def serve(c):\n"
+            "    try:\n"
+            "        while data := c.recv(65536): c.sendall(data)\n"
+            "    except OSError: pass\n"
+            "    finally: c.close()\n"
+            "s = socket.create_server((\"127.0.0.1\", int(sys.argv[1])), backlog=1000)\n"
+            "while True:\n"
+            "    threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()"
+            "' {port}";
+        const std::string events =
+            python + "async def serve(r, w):\n"
+                     "    try:\n"
+                     "        while data := await r.read(65536): w.write(data); await w.drain()\n"
+                     "    except OSError: pass\n"
+                     "    finally: w.close()\n"
+                     "async def main():\n"
+                     "    s = await asyncio.start_server(serve, \"127.0.0.1\", sys.argv[1], "
+                     "backlog=1000)\n"
+                     "    await s.serve_forever()\n"
+                     "asyncio.run(main())' {port}";
         struct Row {
-            std::string mutant;
-            std::string chapter;
-            std::string test;
+            std::string server;
+            const char* chapter;
         };
         const Row rows[] = {
-            {"text-only", "01", "64 MiB"},
-            {"one-recv", "01", "64 MiB"},
-            {"ignored-end", "01", "書き終えた"},
-            {"no-reuseaddr", "01", "止めたあと"},
-            {"reap-after-accept", "02", "一人が"},
-            {"one-reap-per-signal", "02", "50 人がいっせい"},
-            {"no-reaping", "02", "50 人がいっせい"},
-            {"forgotten-close", "02", "書き終えた"},
-            {"forgotten-server-close", "02", "親プロセス"},
-            {"join-at-once", "03", "二人目"},
-            {"partial-send", "03", "SIGSTOP"},
-            {"sigpipe", "03", "去った"},
-            {"fatal-reset", "03", "RST"},
-            {"unbounded-buffer", "03", "読まない"},
+            {"cd " + build_directory + " && ./chapter02 {port}; true", "02"},
+            {"VERBOSE=1 " + chapter02, "02"},
+            {build_directory + "/mutant/ignored-sigchld {port}", "02"},
+            {threads, "03"},
+            {events, "03"},
         };
-        std::list<Process> processes; // 待つ時間が長いので、いっせいに走らせる
         for (const Row& row : rows) {
-            processes.emplace_back(check_command(build_directory + "/mutant/" + row.mutant,
-                                                 row.chapter, row.test, "10"));
-        }
-        for (auto process = processes.begin(); const Row& row : rows) {
-            CAPTURE(row.mutant);
-            CHECK(process->wait() == 1);
-            const std::string output = (process++)->output();
-            INFO(output);
-            CHECK(output.find("  × " + row.test) != std::string::npos);
-            CHECK(output.find("    読むところ: docs/") != std::string::npos);
-            CHECK(output.find("    値を入れると: ") != output.find("    起きたこと: "));
-            CHECK(output.find("0 passed, 1 failed\n") != std::string::npos);
-        }
-    }
-
-    TEST_CASE("make check は、正しいサーバーを通す") {
-        for (const std::string test : {"64 MiB", "書き終えた", "読まない", "二人目", "RST",
-                                       "SIGSTOP", "50 人がいっせい", "止めたあと"}) {
-            CAPTURE(test);
-            Process process = check(build_directory + "/chapter03", "03", test, "30");
-            CHECK(process.wait() == 0);
+            CAPTURE(row.server);
+            Process process = check(row.server, row.chapter);
+            CHECK(process.wait(std::chrono::minutes{10}) == 0);
             INFO(process.output());
-            CHECK(process.output().find("1 passed, 0 failed\n") != std::string::npos);
+            CHECK(contains(process.output(), " passed, 0 failed\n"));
         }
     }
+}
 
-    TEST_CASE("make check は、SIGCHLD を無視してゾンビを作らないサーバーも通す") {
-        Process process =
-            check(build_directory + "/mutant/ignored-sigchld", "02", "50 人がいっせい", "30");
-        CHECK(process.wait() == 0);
-        INFO(process.output());
-        CHECK(process.output().find("1 passed, 0 failed\n") != std::string::npos);
+TEST_SUITE("mutant") {
+    TEST_CASE("make check は、終わったサーバーの最後の言葉と、送ったシグナルの名前を言う") {
+        Process died =
+            check("echo hello; exec " + build_directory + "/mutant/sigpipe {port}", "03", "去った");
+        CHECK(died.wait(std::chrono::minutes{10}) == 1);
+        CHECK(contains(died.output(), "シグナル 13 (Broken pipe) で終わっていました\n"));
+        CHECK(contains(died.output(), "サーバーの書いたものの最後:\n      | hello\n"));
+        Process restarted =
+            check(build_directory + "/mutant/no-reuseaddr {port}", "01", "止めたあと");
+        CHECK(restarted.wait(std::chrono::minutes{10}) == 1);
+        CHECK(contains(restarted.output(), "止めるために送ったシグナル: SIGTERM\n"));
+        CHECK(contains(restarted.output(), "終了ステータス 1 で終わっていました\n"));
     }
 
     TEST_CASE("make check は、確かめられないものなら、わけを言って 2 で終わる") {
-        const std::string good = build_directory + "/chapter01";
-        const char* const chapters[] = {"1", "04", "abc"};
-        for (const char* const chapter : chapters) {
-            Process process = check(good, chapter, "二人目", "1");
+        const std::string good = build_directory + "/chapter01 {port}";
+        for (const std::string chapter : {"1", "04", "abc"}) {
+            Process process = check(good, chapter, "二人目");
             CHECK(process.wait() == 2);
-            CHECK(process.errors() ==
-                  std::string("CHAPTER は 01, 02, 03 のどれかです: ") + chapter + "\n");
+            CHECK(process.errors() == "CHAPTER は 01, 02, 03 のどれかです: " + chapter + "\n");
         }
-        Process missing = check(build_directory + "/no-such-server", "01", "二人目", "1");
+        Process missing = check(build_directory + "/no-such-server {port}", "01", "二人目");
         CHECK(missing.wait() == 2);
         CHECK(missing.errors().starts_with("サーバーが待ち受けません: "));
         CHECK(missing.output().empty());
+        Process nothing({"/bin/sh", "tests/check.sh", build_directory, "01"});
+        CHECK(nothing.wait() == 2);
+        CHECK(contains(nothing.errors(), "127.0.0.1 の {port} で待ち受けてください"));
     }
 
     TEST_CASE("make check は、その章に当てはまらないテストを、成功に数えない") {
-        Process process = check(build_directory + "/chapter01", "01", "黙ったまま", "30");
+        Process process = check(build_directory + "/chapter01 {port}", "01", "黙ったまま");
         CHECK(process.wait() == 1); // 一つも確かめていない
         INFO(process.output());
-        CHECK(process.output().find("  － 黙ったまま") != std::string::npos);
-        CHECK(process.output().find("0 passed, 0 failed\n") != std::string::npos);
+        CHECK(contains(process.output(), "  － 黙ったまま"));
+        CHECK(contains(process.output(), "0 passed, 0 failed\n"));
     }
 }

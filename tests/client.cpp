@@ -14,16 +14,22 @@
 
 namespace {
 
-int deadline_ms() {
-    return static_cast<int>(std::chrono::milliseconds(deadline).count());
-}
-
 // 起きた出来事を返す。milliseconds の間に何も起きなければ 0。
 short wait_for(int fd, short events, int milliseconds) {
     pollfd event = {fd, events, 0};
     while (poll(&event, 1, milliseconds) == -1 && errno == EINTR) {
     }
     return event.revents;
+}
+
+// deadline まで待つ。混んだコンピューターでサーバーがまだ働いていれば、その三倍まで待つ。
+short wait_for(int fd, short events) {
+    const auto milliseconds = static_cast<int>(std::chrono::milliseconds(deadline).count());
+    short happened = 0;
+    for (int i = 0; i < 3 && happened == 0 && (i == 0 || (present && !present->asleep())); ++i) {
+        happened = wait_for(fd, events, milliseconds);
+    }
+    return happened;
 }
 
 [[noreturn]] void fail(const char* call, int error) {
@@ -101,7 +107,7 @@ Client::Client(const Endpoint& server)
     : socket_(socket(server.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) {
     int error = connect(fd(), server.address(), server.length) == 0 ? 0 : errno;
     if (error == EINPROGRESS) {
-        if (wait_for(fd(), POLLOUT, deadline_ms()) == 0) {
+        if (wait_for(fd(), POLLOUT) == 0) {
             give_up("つながらない");
         }
         socklen_t length = sizeof error;
@@ -119,7 +125,7 @@ std::string Client::port() const {
 
 void Client::send(std::string_view bytes) const {
     while (!bytes.empty()) {
-        if (wait_for(fd(), POLLOUT, deadline_ms()) == 0) {
+        if (wait_for(fd(), POLLOUT) == 0) {
             give_up("送れない");
         }
         bytes.remove_prefix(send_some(fd(), bytes.data(), bytes.size()));
@@ -130,7 +136,7 @@ std::string Client::receive(std::size_t size) const {
     std::string bytes;
     char buffer[65536];
     while (bytes.size() < size) {
-        if (wait_for(fd(), POLLIN, deadline_ms()) == 0) {
+        if (wait_for(fd(), POLLIN) == 0) {
             give_up(size == SIZE_MAX ? "サーバーが閉じない" : "続きが届かない", bytes);
         }
         std::size_t n = std::min(sizeof buffer, size - bytes.size());
@@ -184,8 +190,8 @@ StreamResult Client::echo_random_stream(std::uint64_t seed, std::size_t total,
             end = std::min(random_size(sent), total - sent);
             random_bytes(seed, sent, outgoing.data(), end);
         }
-        const short events = wait_for(
-            fd(), static_cast<short>(begin < end ? POLLIN | POLLOUT : POLLIN), deadline_ms());
+        const short events =
+            wait_for(fd(), static_cast<short>(begin < end ? POLLIN | POLLOUT : POLLIN));
         if (events == 0) {
             const std::string what = std::to_string(deadline.count()) + " 秒待っても";
             return {what + (received == total

@@ -19,54 +19,19 @@ unsigned passed = 0;
 unsigned failed = 0;
 unsigned skipped = 0; // 道具がなくて、確かめられなかったもの
 
-// doctest から受け取ったことのうち、使わないもの。
-struct Quiet : doctest::IReporter {
-    void report_query(const doctest::QueryData& /*data*/) override {}
-    void test_run_start() override {}
-    void test_run_end(const doctest::TestRunStats& /*stats*/) override {}
-    void test_case_start(const doctest::TestCaseData& /*data*/) override {}
-    void test_case_reenter(const doctest::TestCaseData& /*data*/) override {}
-    void test_case_end(const doctest::CurrentTestCaseStats& /*stats*/) override {}
-    void test_case_exception(const doctest::TestCaseException& /*error*/) override {}
-    void subcase_start(const doctest::SubcaseSignature& /*signature*/) override {}
-    void subcase_end() override {}
-    void log_assert(const doctest::AssertData& /*data*/) override {}
-    void log_message(const doctest::MessageData& /*data*/) override {}
-    void test_case_skipped(const doctest::TestCaseData& /*data*/) override {}
-};
-
-// 当てはまるサーバーがなく、何も確かめなかった。
-bool checked_nothing(const doctest::CurrentTestCaseStats& stats) {
-    return stats.failure_flags == doctest::TestCaseFailureReason::None &&
-           stats.numAssertsCurrentTest == 0;
-}
-
-// 終わったときの数を受け取る。
-struct Totals : Quiet {
-    unsigned empty = 0;
-    explicit Totals(const doctest::ContextOptions& /*options*/) {}
-    void test_run_end(const doctest::TestRunStats& stats) override {
-        failed = stats.numTestCasesFailed;
-        passed = stats.numTestCasesPassingFilters - failed - empty;
-    }
-    void test_case_end(const doctest::CurrentTestCaseStats& stats) override {
-        empty += checked_nothing(stats) ? 1 : 0;
-    }
-    void test_case_skipped(const doctest::TestCaseData& data) override {
-        skipped += data.m_skip ? 1 : 0;
-    }
-};
-REGISTER_LISTENER("totals", 1, Totals);
-
-// make check の結果を、読者に日本語で言う。一つのテストについて、はじめの失敗だけを見せる。
-struct Check : Quiet {
+// 終わったときの数を受け取る。make check では、結果を読者に日本語で言う (doctest
+// の表示は出さない)。 一つのテストについて、はじめの失敗だけを見せる。
+struct Report : doctest::IReporter {
+    const bool speaks = !foreign_server.empty();
+    unsigned empty = 0; // 当てはまるサーバーがなく、何も確かめなかったテスト
     std::string name;
     std::string problem;
-    explicit Check(const doctest::ContextOptions& /*options*/) {}
+    explicit Report(const doctest::ContextOptions& /*options*/) {}
 
     void test_case_start(const doctest::TestCaseData& data) override {
         name = data.m_name;
         problem.clear();
+        last_words.clear();
     }
     void log_assert(const doctest::AssertData& data) override {
         if (!data.m_failed || !problem.empty()) {
@@ -98,14 +63,32 @@ struct Check : Quiet {
     }
     void test_case_end(const doctest::CurrentTestCaseStats& stats) override {
         const bool good = stats.failure_flags == doctest::TestCaseFailureReason::None;
-        if (checked_nothing(stats)) {
-            std::cout << "  － " << name << " (この章には当てはまらない)" << std::endl;
-        } else {
-            std::cout << (good ? "  ○ " : "  × ") << name << "\n" << problem << std::flush;
+        const bool nothing = good && stats.numAssertsCurrentTest == 0;
+        empty += nothing ? 1 : 0;
+        if (!speaks) {
+            return;
         }
+        std::cout << (nothing ? "  － "
+                      : good  ? "  ○ "
+                              : "  × ")
+                  << name << (nothing ? " (この章には当てはまらない)\n" : "\n") << problem
+                  << (good ? "" : last_words) << std::flush;
     }
+    void test_run_end(const doctest::TestRunStats& stats) override {
+        failed = stats.numTestCasesFailed;
+        passed = stats.numTestCasesPassingFilters - failed - empty;
+    }
+    void test_case_skipped(const doctest::TestCaseData& data) override {
+        skipped += data.m_skip ? 1 : 0;
+    }
+    void report_query(const doctest::QueryData& /*data*/) override {}
+    void test_run_start() override {}
+    void test_case_reenter(const doctest::TestCaseData& /*data*/) override {}
+    void subcase_start(const doctest::SubcaseSignature& /*signature*/) override {}
+    void subcase_end() override {}
+    void log_message(const doctest::MessageData& /*data*/) override {}
 };
-REGISTER_REPORTER("check", 1, Check);
+REGISTER_LISTENER("report", 1, Report);
 
 } // namespace
 
@@ -117,6 +100,7 @@ int main(int argc, char* argv[]) {
     } const options[] = {{"--build=", build_directory},
                          {"--server=", foreign_server},
                          {"--chapter=", foreign_chapter},
+                         {"--program=", own_program},
                          {"--deadline=", seconds}};
     for (const std::string_view argument : std::vector<std::string_view>(argv, argv + argc)) {
         for (const auto& option : options) {
@@ -140,7 +124,7 @@ int main(int argc, char* argv[]) {
     doctest::Context context(argc, argv);
     if (!foreign_server.empty()) {
         context.setOption("test-suite", "protocol");
-        context.setOption("reporters", "check");
+        context.setOption("reporters", "none");
     }
     const int status = context.run();
     if (context.shouldExit()) { // --help など

@@ -1,5 +1,5 @@
 #!/bin/sh
-# わざと壊したサーバーを作る: mutant.sh build/mutant/名前 "コンパイルのコマンド" build/obj
+# わざと壊したサーバーを作る: mutant.sh build/mutant/名前 "コンパイルのコマンド" build/obj [02]
 # ソースのコピーにパッチをあててコンパイルするので、もとのソースは変わらない。
 set -eu
 
@@ -27,8 +27,10 @@ if ! patch -s -d "$copy" -p1 <"$patch" >/dev/null 2>&1; then
     } >&2
     exit 2
 fi
-# どの章のサーバーをどう作るかは、パッチの頭の "Chapter:" と "Flags:" の行が言う。
+# どの章のサーバーをどう作るかは、パッチの頭の "Chapter:" と "Flags:" の行が言う。部品だけを変える
+# パッチなら、どの章のサーバーも作れる (四つ目の引数)。
 chapter=$(sed -n 's/^Chapter: //p' "$patch")
+[ $# -lt 4 ] || chapter=$(basename chapters/"$4"-*)
 flags=$(sed -n 's/^Flags: //p' "$patch")
 # common/ の部品のうち、パッチの変えなかったものは、もう作ってあるものを使う。
 set -- "chapters/$chapter"/*.cpp

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <dirent.h>
 #include <fcntl.h>
 #include <fstream>
@@ -227,7 +228,7 @@ Process::Process(const std::vector<std::string>& command, const Options& options
         setpgid(0, 0);
         dup2(input.fd(), STDIN_FILENO);
         dup2(write_end.fd() == -1 ? output_.fd() : write_end.fd(), STDOUT_FILENO);
-        dup2(errors_.fd(), STDERR_FILENO);
+        dup2(options.one_output ? STDOUT_FILENO : errors_.fd(), STDERR_FILENO);
         if (options.as_nobody && geteuid() == 0) {
             if (setgroups(0, nullptr) == -1 || setgid(nobody) == -1 || setuid(nobody) == -1) {
                 _exit(126);
@@ -329,8 +330,8 @@ bool Process::running() {
     return !ended_;
 }
 
-int Process::wait() {
-    return eventually([this] { return !running(); }) ? status_ : -1;
+int Process::wait(std::chrono::seconds limit) {
+    return eventually([this] { return !running(); }, limit) ? status_ : -1;
 }
 
 std::vector<std::string> lines_with(const std::string& text, const std::string& part,
@@ -381,6 +382,7 @@ Server::Server(std::vector<std::string> command, const std::string& address, con
     });
     endpoint = endpoint_from_first_line(first + errors());
     listener = pid();
+    present = this;
 }
 
 Server Server::foreign(const std::string& command, const Options& options) {
@@ -393,8 +395,8 @@ Server Server::foreign(const std::string& command, const Options& options) {
     return {filled, std::move(place), options};
 }
 
-Server::Server(const std::string& command, Place place, const Options& options)
-    : Process({"/bin/sh", "-c", command}, options),
+Server::Server(const std::string& command, Place place, Options options)
+    : Process({"/bin/sh", "-c", command}, (options.one_output = true, options)),
       endpoint(*parse_endpoint(place.port.c_str(), "127.0.0.1")), place_(std::move(place)) {
     const auto listens = [&] {
         for (const unsigned long inode : listening_inodes(place_.port)) {
@@ -411,8 +413,36 @@ Server::Server(const std::string& command, Place place, const Options& options)
     // 起動には時間がかかることもあるので、deadline が短くても待つ。
     const bool listening = eventually(listens, std::max(deadline, std::chrono::seconds{30}));
     if (!listening || listener == -1) {
-        throw std::runtime_error("サーバーが待ち受けません: " + command + "\n" + errors());
+        throw std::runtime_error("サーバーが待ち受けません: " + command + "\n" + testimony());
     }
+    present = this;
+}
+
+Server::~Server() {
+    present = present == this ? nullptr : present;
+    if (!place_.port.empty()) {
+        last_words += testimony();
+    }
+}
+
+std::string Server::testimony() {
+    std::string text;
+    // 終わりかけているなら、終わるまで待つ。
+    eventually([this] { return asleep(); }, std::chrono::seconds{1});
+    if (!told_to_stop && !running()) {
+        const int status = wait();
+        text = status > 128 ? "    サーバーは、シグナル " + std::to_string(status - 128) + " (" +
+                                  strsignal(status - 128) + ") で終わっていました\n"
+                            : "    サーバーは、終了ステータス " + std::to_string(status) +
+                                  " で終わっていました\n";
+    }
+    const std::vector<std::string> lines = lines_with(output(), "");
+    const size_t shown = std::min<size_t>(lines.size(), 10);
+    text += shown == 0 ? "" : "    サーバーの書いたものの最後:\n";
+    for (size_t i = lines.size() - shown; i < lines.size(); ++i) {
+        text += "      | " + lines[i] + "\n";
+    }
+    return text;
 }
 
 Usage usage_of(pid_t pid) {

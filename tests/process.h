@@ -40,6 +40,7 @@ public:
         bool as_nobody = false; // root のときだけ、特権のない利用者になってから始める
         bool output_to_pipe =
             false; // 標準出力をファイルでなくパイプにする (読み手は output_pipe())
+        bool one_output = false; // 標準エラー出力も、標準出力と同じところに書かせる
         std::string port = "0"; // Server のポート。0 なら、空いているもの
     };
 
@@ -66,8 +67,8 @@ public:
     bool asleep() const;
     bool running();
     // 終わるのを待ち、終了ステータスを返す。シグナルで終わったときは 128 + シグナルの番号、
-    // deadline までに終わらなければ -1。
-    int wait();
+    // limit までに終わらなければ -1。
+    int wait(std::chrono::seconds limit = deadline);
 
 private:
     pid_t pid_ = -1;
@@ -96,13 +97,23 @@ struct Server : Process {
         std::set<unsigned long> others;
     };
 
+    ~Server();
+    // 終わっていれば、どう終わったか。そして、書いたものの最後の数行。
+    std::string testimony();
+
     Endpoint endpoint;
+    bool told_to_stop = false; // 終わるのは、止めたから
     pid_t listener = -1; // 待ち受けているプロセス。sh を通して起こせば、pid() とは限らない
 
 private:
-    Server(const std::string& command, Place place, const Options& options);
+    Server(const std::string& command, Place place, Options options);
     Place place_;
 };
+
+// 今いるサーバー。deadline が過ぎても眠っていなければ、遅いだけかもしれない。
+inline const Server* present = nullptr;
+// foreign のサーバーの testimony。消えるときにここに足す。
+inline std::string last_words;
 
 // text の行のうち、start で始まり、part を含むもの。改行はつかない。
 std::vector<std::string> lines_with(const std::string& text, const std::string& part,

@@ -19,7 +19,7 @@ ifdef SANITIZE
 export TSAN_OPTIONS := halt_on_error=1
 endif
 
-.PHONY: lint-notes soak unit flaky update-notes check-format tidy doctest
+.PHONY: diagnosis why lint-notes soak unit flaky update-notes check-format tidy doctest
 
 # ---- 打つもの
 
@@ -32,6 +32,14 @@ flaky: all $(BUILD)/tests $(if $(SANITIZE),,$(MUTANTS)) ## すべてのテスト
 
 unit: $(BUILD)/unit ## common/ の単体テストだけを走らせる (macOS でも動く)
 	@$(BUILD)/unit
+
+diagnosis: ## どのわざと壊したサーバーにも make check が名前を言い、正しいものは通すことを確かめる
+	@$(MAKE) -s $(PARALLEL) all $(BUILD)/tests $(MUTANTS)
+	@$(MAKE) -s -j8 $(NUMBERS:%=$(BUILD)/diagnosis/%.tsv)
+	@$(BUILD)/tests --build=$(BUILD) -ts=diagnosis
+
+why: all $(BUILD)/tests ## サーバーの行を一つずつ消し、どのテストが気づくかを見る (make why CHAPTER=02)
+	@sh tests/why.sh $(BUILD) $(or $(CHAPTER),01) '$(COMPILE) $(LDFLAGS)'
 
 update-notes: all ## ノートの引用と端末の出力を、本物に合わせて書き直す
 	@python3 tests/check_notes.py --update $(NOTES)
@@ -84,6 +92,20 @@ $(MUTANTS): $(BUILD)/mutant/%: tests/mutants/%.patch tests/mutant.sh $(wildcard 
 $(BUILD)/lint/node_modules: tests/lint/package.json
 	@mkdir -p $(@D) && cp $< $(@D)
 	@npm install --prefix $(@D) --no-package-lock --no-audit --no-fund --silent && touch $@
+
+# 診断の表: 章ごとに、どの壊し方がどのテストに落ちるか。壊し方の名前、読むところ、テストの名前を、
+# 一行に一つ書く。その章のサーバーを変えるパッチと、部品だけを変えるパッチが当てはまる。
+define diagnosis
+$(BUILD)/diagnosis/$1/%.out: tests/mutants/%.patch tests/mutant.sh $(BUILD)/tests $(call objects,common/*.cpp) $(wildcard chapters/$1-*/*.cpp common/*.h)
+	@mkdir -p $$(@D)
+	@sh tests/mutant.sh $$(@:.out=) '$(COMPILE) $(LDFLAGS)' $(BUILD)/obj $1
+	@CONNECTIONS=1000 SILENT=200 $(BUILD)/tests --server='$$(@:.out=) {port}' --chapter=$1 --deadline=10 >$$@ 2>&1; [ $$$$? -le 1 ]
+$(BUILD)/diagnosis/$1.tsv: $(patsubst tests/mutants/%.patch,$(BUILD)/diagnosis/$1/%.out,$(shell \
+                grep -L '^Flags:' $$(grep -lE '^\+\+\+ b/chapters/$1' tests/mutants/*.patch; grep -L '^+++ b/chapters' tests/mutants/*.patch)))
+	@for out in $$^; do name=$$$$(basename $$$$out .out); \
+		sed -n "s|^  × |$$$$name	$$$$(sed -n 's/^Read: //p' tests/mutants/$$$$name.patch)	|p" $$$$out; done >$$@
+endef
+$(foreach n,$(NUMBERS),$(eval $(call diagnosis,$n)))
 
 # コンパイルのしかたを書いておくファイル。しかたが変われば新しくなり、すべてが作りなおされる。
 $(BUILD)/flags: FORCE

@@ -30,16 +30,23 @@ std::string obstacle_to_check() {
 } // namespace
 
 const std::vector<Model>& models() {
-    const bool concurrent = foreign_chapter != "01";
-    static const std::vector<Model> ours = {
-        {"chapter01", build_directory + "/chapter01", false, false, false},
-        {"chapter02", build_directory + "/chapter02", true, true, false},
-        {"chapter03", build_directory + "/chapter03", true, false, true},
-    };
-    static const std::vector<Model> foreign = {{foreign_server, foreign_server, concurrent,
-                                                foreign_chapter == "02", foreign_chapter == "03",
-                                                false}};
-    return foreign_server.empty() ? ours : foreign;
+    static const std::vector<Model> chosen = [] {
+        std::vector<Model> models = {
+            {"chapter01", build_directory + "/chapter01", false, false, false},
+            {"chapter02", build_directory + "/chapter02", true, true, false},
+            {"chapter03", build_directory + "/chapter03", true, false, true},
+        };
+        const std::string only = foreign_server.empty() ? own_program : foreign_server;
+        if (!only.empty()) {
+            std::erase_if(
+                models, [](const Model& model) { return !model.name.ends_with(foreign_chapter); });
+            models.at(0).program = only;
+            models[0].name = only;
+            models[0].ours = foreign_server.empty();
+        }
+        return models;
+    }();
+    return chosen;
 }
 
 Server start(const Model& model, const Process::Options& options) {

@@ -25,6 +25,8 @@ inline std::string build_directory = "build";
 // make check の SERVER と CHAPTER。SERVER が空でなければ、それだけを確かめる。
 inline std::string foreign_server;
 inline std::string foreign_chapter = "01";
+// 空でなければ、foreign_chapter の章のサーバーだけを、このプログラムに替えて確かめる (make why)。
+inline std::string own_program;
 
 // 確かめはじめられないわけ。何もなければ空。単体テストには、確かめるサーバーがない。
 inline std::string (*find_obstacle)() = []() -> std::string { return ""; };

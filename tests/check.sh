@@ -1,0 +1,78 @@
+#!/bin/sh
+# 読者のサーバーを確かめ、落ちたテストが、どの壊し方と重なるかを言う: check.sh build 章 [テストの引数]
+# check.sh --explain 表 結果 は、表 (build/diagnosis/NN.tsv) と、テストの結果から、診断だけをする。
+set -u
+
+explain() {
+    awk -F '\t' '
+    # 結果の行: "  × テストの名前"。表の行: 壊し方、読むところ、落ちるテスト。
+    FILENAME == ARGV[1] {
+        if (/^  ×/) { left++ }
+        if (sub(/^  × /, "")) { ran[$0]; failing[$0]; unexplained[$0] } else if (sub(/^  ○ /, "")) { ran[$0] }
+        next
+    }
+    !($3 in ran) { next } # -tc= で選んで走らせたときは、走らせたものだけを比べる
+    { read[$1] = $2; tests[$1] = tests[$1] "\t" $3 }
+    !($3 in failing) { passes[$1] } # この壊し方なら落ちるはずのテストに、通っている
+    END {
+        # まだ説明のつかないテストを、いちばん多く説明する壊し方から名を挙げる。
+        while (left > 0) {
+            most = 0
+            for (name in tests) {
+                covered[name] = ""
+                n = split(tests[name], list, "\t")
+                for (count = 0; n > 1; n--) {
+                    if (list[n] in unexplained) { count++; covered[name] = covered[name] "\t" list[n] }
+                }
+                if (!(name in passes) && count > most) { most = count; best = name }
+            }
+            if (most == 0) break
+            same = covered[best]
+            said = ""
+            for (name in tests) {
+                if (!(name in passes) && covered[name] == same) {
+                    said = said (said == "" ? "" : " か ") name
+                    where[name] = 1
+                }
+            }
+            print "診断: あなたのサーバーは " said " と同じ壊れ方をしています"
+            for (name in where) print "  → " read[name] "、make mutant NAME=" name " で作って比べられます"
+            delete where
+            n = split(same, list, "\t")
+            for (; n > 1; n--) { print "      " list[n]; delete unexplained[list[n]]; left-- }
+        }
+        if (left > 0) print "診断: 次のテストは、どの壊し方にも当てはまりません"
+        for (test in unexplained) print "      " test
+    }' "$2" "$1"
+}
+
+if [ "$1" = --explain ]; then
+    explain "$2" "$3"
+    exit
+fi
+if [ -z "${SERVER-}" ]; then
+    cat >&2 <<'END'
+使い方: make check SERVER='./my-server {port}' CHAPTER=01
+  SERVER   サーバーを起こすコマンド。{port} は、テストの選んだポートに置きかわります。
+           リポジトリのいちばん上で sh -c に渡すので、'cd build && ./x {port}' とも書けます。
+           127.0.0.1 の {port} で待ち受けてください。何を表示してもかまいません。
+           止めるときは、待ち受けているプロセスに SIGTERM を送るか、Ctrl-C のように、すべての
+           プロセスに SIGINT を送ります。クライアントが残っていても終わってください。
+  CHAPTER  何と同じはたらきを求めるか。01 は一人ずつ、02 は一人に一つのプロセス、03 は一人に一つの
+           スレッド (プロセスを増やさずに、同時に相手をできればよい)。書かなければ 01 です。
+終了ステータスは、すべて通れば 0、落ちたテストがあれば 1、確かめられなければ 2 です。
+END
+    exit 2
+fi
+build=$1
+chapter=$2
+shift 2
+result=$build/check.out
+{ "$build/tests" --server="$SERVER" --chapter="$chapter" --deadline=10 "$@"; echo $? >"$result.status"; } | tee "$result"
+status=$(cat "$result.status")
+if [ "$status" = 1 ] && grep -q '^  × ' "$result"; then
+    table=$build/diagnosis/$chapter.tsv
+    [ "$table" -nt "$build/tests" ] || echo '診断: わざと壊したサーバーと比べます。はじめは二分ほどかかります'
+    make -s -j4 "$table" >&2 && explain "$table" "$result"
+fi
+exit "$status"
