@@ -53,8 +53,8 @@ TEST_SUITE("diagnosis") {
                 continue;
             }
             ++diagnosed;
-            Process process({"/bin/sh", "tests/check.sh", "--explain",
-                             build_directory + "/diagnosis/" + chapter + ".tsv", entry.path()});
+            const std::string table = entry.path().parent_path().string() + ".tsv";
+            Process process({"/bin/sh", "tests/check.sh", "--explain", table, entry.path()});
             CHECK(process.wait() == 0);
             const std::string said = process.output();
             CAPTURE(said);

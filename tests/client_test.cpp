@@ -182,11 +182,11 @@ TEST_SUITE("client") {
     TEST_CASE("自分自身につながったら、断られたのと同じ") {
         // 使えるポートが一つしかなければ、カーネルはつなぐ先と同じ番号を選ぶ。
         const std::string program = std::filesystem::absolute(build_directory + "/client");
-        Process client({"/usr/bin/env", "unshare", "--net", "--map-root-user", "sh", "-c",
-                        "ip link set lo up && "
-                        "echo '40000 40000' > /proc/sys/net/ipv4/ip_local_port_range && "
-                        "echo hello | exec \"$0\" 40000",
-                        program});
+        const std::string script = "ip link set lo up && "
+                                   "echo '40000 40000' > /proc/sys/net/ipv4/ip_local_port_range && "
+                                   "echo hello | exec \"$0\" 40000";
+        Process client(
+            {"/usr/bin/env", "unshare", "--net", "--map-root-user", "sh", "-c", script, program});
         const int status = client.wait();
         if (client.errors().find("unshare") != std::string::npos) {
             MESSAGE("ネットワークを分けられないので確かめられない");

@@ -369,6 +369,7 @@ TEST_SUITE("protocol") {
             INFO("サーバー: " << model.name);
             const Server server = start(model);
             std::vector<Client> clients;
+            clients.reserve(static_cast<size_t>(number));
             for (int i = 0; i < number; ++i) {
                 clients.emplace_back(server.endpoint);
             }
