@@ -19,8 +19,8 @@ unsigned passed = 0;
 unsigned failed = 0;
 unsigned skipped = 0; // 道具がなくて、確かめられなかったもの
 
-// 終わったときの数を受け取る。make check では、結果を読者に日本語で言う (doctest
-// の表示は出さない)。 一つのテストについて、はじめの失敗だけを見せる。
+// 終わったときの数を受け取る。make check では、結果を読者に日本語で言う (doctest の表示は
+// 出さない)。一つのテストについて、はじめの失敗だけを見せる。
 struct Report : doctest::IReporter {
     const bool speaks = !foreign_server.empty();
     unsigned empty = 0; // 当てはまるサーバーがなく、何も確かめなかったテスト

@@ -290,9 +290,8 @@ TEST_SUITE("protocol") {
         for (const Model& model : models()) {
             INFO("サーバー: " << model.name);
             const Server server = start(model);
-            // 待っている send(2)
-            // は、止められると、送れたところまでの長さで戻る。ちょうど一つも送れずに
-            // 待っていることもあるので、五回くり返す。
+            // 待っている send(2) は、止められると、送れたところまでの長さで戻る。ちょうど一つも
+            // 送れずに待っていることもあるので、五回くり返す。
             for (size_t i = 1; i <= 5; ++i) {
                 const Client client(server.endpoint);
                 check_echo(client, std::string(i, 'x'));
