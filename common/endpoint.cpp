@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <netinet/in.h>
 #include <string_view>
 
@@ -12,14 +13,23 @@ namespace {
 
 constexpr const char* default_address = "127.0.0.1";
 
-// atoi と違い、数字だけの文字列しか認めない。
-std::optional<in_port_t> parse_port(std::string_view text) {
-    in_port_t port = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
+// atoi と違い、Number に入る、数字だけの文字列しか認めない。
+template <typename Number> std::optional<Number> parse_number(std::string_view text) {
+    Number number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
     if (error != std::errc{} || end != text.data() + text.size()) {
         return std::nullopt;
     }
-    return port;
+    return number;
+}
+
+void print_usage(std::FILE* file, const char* program,
+                 std::initializer_list<NumberArgument*> numbers) {
+    std::fprintf(file, "usage: %s <port> [address]", program);
+    for (const NumberArgument* const number : numbers) {
+        std::fprintf(file, " [%s]", number->name);
+    }
+    std::fputs("\n", file);
 }
 
 // sockaddr_in か sockaddr_in6 を、どちらも入る入れ物に移す。
@@ -33,7 +43,7 @@ template <typename Address> Endpoint endpoint_of(const Address& address) {
 } // namespace
 
 std::optional<Endpoint> parse_endpoint(const char* port, const char* address) {
-    const std::optional<in_port_t> number = parse_port(port);
+    const std::optional<in_port_t> number = parse_number<in_port_t>(port);
     if (!number) {
         return std::nullopt;
     }
@@ -52,31 +62,50 @@ std::optional<Endpoint> parse_endpoint(const char* port, const char* address) {
     return std::nullopt;
 }
 
-Endpoint endpoint_from_arguments(int argc, char* argv[]) {
+Endpoint endpoint_from_arguments(int argc, char* argv[],
+                                 std::initializer_list<NumberArgument*> numbers) {
     const char* const program = argc > 0 ? argv[0] : "server";
     for (int i = 1; i < argc; ++i) {
         const std::string_view argument = argv[i];
         if (argument == "-h" || argument == "--help") {
-            std::printf("usage: %s <port> [address]\n"
-                        "  port     0 to 65535 (a server lets the kernel choose with 0)\n"
+            print_usage(stdout, program, numbers);
+            std::printf("  port     0 to 65535 (a server lets the kernel choose with 0)\n"
                         "  address  an IPv4 or IPv6 address without a scope (%%eth0), default %s\n",
-                        program, default_address);
+                        default_address);
+            for (const NumberArgument* const number : numbers) {
+                std::printf("  %-8s %s, default %d\n", number->name, number->meaning,
+                            number->value);
+            }
             std::exit(std::fflush(stdout) == 0 ? 0 : 1);
         }
     }
-    if (argc == 2 || argc == 3) {
-        const char* const address = argc == 3 ? argv[2] : default_address;
-        if (const auto endpoint = parse_endpoint(argv[1], address)) {
-            return *endpoint;
-        }
-        if (!parse_port(argv[1])) {
-            std::fprintf(stderr, "error: port \"%s\" is not a number from 0 to 65535\n", argv[1]);
-        } else {
-            std::fprintf(stderr, "error: address \"%s\" is neither IPv4 nor IPv6\n", address);
+    const auto refuse = [&] {
+        print_usage(stderr, program, numbers);
+        std::exit(2);
+    };
+    if (argc < 2 || argc > 3 + static_cast<int>(numbers.size())) {
+        refuse();
+    }
+    const char* const address = argc > 2 ? argv[2] : default_address;
+    const std::optional<Endpoint> endpoint = parse_endpoint(argv[1], address);
+    if (!parse_number<in_port_t>(argv[1])) {
+        std::fprintf(stderr, "error: port \"%s\" is not a number from 0 to 65535\n", argv[1]);
+        refuse();
+    }
+    if (!endpoint) {
+        std::fprintf(stderr, "error: address \"%s\" is neither IPv4 nor IPv6\n", address);
+        refuse();
+    }
+    for (int i = 3; i < argc; ++i) {
+        NumberArgument& number = **(numbers.begin() + (i - 3));
+        number.value = parse_number<int>(argv[i]).value_or(0);
+        if (number.value < 1) {
+            std::fprintf(stderr, "error: %s \"%s\" is not a number from 1 to %d\n", number.name,
+                         argv[i], std::numeric_limits<int>::max());
+            refuse();
         }
     }
-    std::fprintf(stderr, "usage: %s <port> [address]\n", program);
-    std::exit(2);
+    return *endpoint;
 }
 
 EndpointText to_text(const Endpoint& endpoint) noexcept {

@@ -3,6 +3,7 @@
 
 #include "common/socket.h"
 
+#include <initializer_list>
 #include <optional>
 #include <sys/socket.h>
 
@@ -25,10 +26,18 @@ struct EndpointText {
 // (inet_pton(3))。
 std::optional<Endpoint> parse_endpoint(const char* port, const char* address);
 
-// <port> [address] という引数を読む。address を省くと 127.0.0.1。
+// アドレスのあとに続く、数の引数。省いてもよい。
+struct NumberArgument {
+    const char* name;    // "threads"
+    const char* meaning; // --help での説明
+    int value; // 1 以上。はじめは省いたときの値で、読めば、読んだ値になる
+};
+
+// <port> [address] と、それに続く numbers を読む。address を省くと 127.0.0.1。
 // -h と --help では使い方を標準出力に書いて 0 で終わる (書けなければ 1)。
 // 誤りがあれば、その理由と使い方を標準エラー出力に書いて 2 で終わる。
-Endpoint endpoint_from_arguments(int argc, char* argv[]);
+Endpoint endpoint_from_arguments(int argc, char* argv[],
+                                 std::initializer_list<NumberArgument*> numbers = {});
 
 // "127.0.0.1:7000" か "[::1]:7000" の形にする。どちらでもなければ "unknown"。
 EndpointText to_text(const Endpoint& endpoint) noexcept;
