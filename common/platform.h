@@ -7,6 +7,7 @@
 #ifdef __linux__
 
 #include <pthread.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 // カーネルがスレッドにつけた番号。ps -L や strace が見せるものと同じ (man 2 gettid)。
@@ -30,9 +31,16 @@ inline void set_thread_stack_size([[maybe_unused]] std::size_t bytes) noexcept {
 #endif
 }
 
+// accept(2) と同じ。得た接続済みソケットは、はじめからノンブロッキングになっている。
+inline int accept_nonblocking(int server, sockaddr* peer, socklen_t* length) noexcept {
+    return accept4(server, peer, length, SOCK_NONBLOCK);
+}
+
 #else
 
+#include <fcntl.h>
 #include <functional>
+#include <sys/socket.h>
 #include <thread>
 
 // POSIX にはスレッドの番号がない。区別がつくだけの値で代える。
@@ -43,5 +51,13 @@ inline long thread_id() noexcept {
 inline constexpr int error_no_network = ENETDOWN;
 
 inline void set_thread_stack_size(std::size_t /*bytes*/) noexcept {} // OS の既定のまま
+
+inline int accept_nonblocking(int server, sockaddr* peer, socklen_t* length) noexcept {
+    const int fd = accept(server, peer, length);
+    if (fd != -1) {
+        fcntl(fd, F_SETFL, O_NONBLOCK);
+    }
+    return fd;
+}
 
 #endif

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string>
@@ -38,6 +39,13 @@ constexpr struct {
     {SOL_SOCKET, SO_OOBINLINE}, // 緊急データ (URG) も、ほかのバイトと同じに受け取る
     {IPPROTO_TCP, TCP_NODELAY}, // 小さな返事も、前の返事の確認応答を待たずに送る
 };
+
+// accept(2) の失敗をログに書く。その接続だけの失敗でなく、EMFILE, ENFILE, ENOBUFS, ENOMEM のように
+// 資源が足りないのなら true。
+bool report_exhaustion(int error) noexcept {
+    log_line("accept() failed: ", std::strerror(error));
+    return std::ranges::find(errors_of_one_connection, error) == std::end(errors_of_one_connection);
+}
 
 // 起動のときの失敗を、呼び出しの名前とアドレスのついた例外にする。
 [[noreturn]] void throw_error(int error, const char* call, const Endpoint& endpoint) {
@@ -97,14 +105,28 @@ Connection accept_tcp_connection(const Socket& server) noexcept {
         if (errno == EINTR) {
             continue; // シグナルに割り込まれただけ
         }
-        const int error = errno;
-        log_line("accept() failed: ", std::strerror(error));
-        const bool only_this_connection = std::ranges::find(errors_of_one_connection, error) !=
-                                          std::end(errors_of_one_connection);
-        if (!only_this_connection) { // EMFILE, ENFILE, ENOBUFS, ENOMEM など
+        if (report_exhaustion(errno)) {
             std::this_thread::sleep_for(pause_when_exhausted);
         }
     }
+}
+
+Accepted try_accept_tcp_connection(const Socket& server, Connection& client) noexcept {
+    Endpoint peer;
+    Socket socket{accept_nonblocking(server.fd(), peer.address(), &peer.length)};
+    if (socket.fd() != -1) {
+        client = {std::move(socket), to_text(peer)};
+        log_line("accepted ", client.peer.text);
+        return Accepted::connection;
+    }
+    if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) {
+        return Accepted::nobody;
+    }
+    return report_exhaustion(errno) ? Accepted::no_resources : Accepted::nobody;
+}
+
+void set_nonblocking(const Socket& socket) noexcept {
+    fcntl(socket.fd(), F_SETFL, fcntl(socket.fd(), F_GETFL) | O_NONBLOCK);
 }
 
 void handle_tcp_client(Connection& client) noexcept {
@@ -129,12 +151,17 @@ void handle_tcp_client(Connection& client) noexcept {
         }
         echoed += received;
     }
+    finish_tcp_client(client.socket, client.peer, echoed, failed);
+}
+
+void finish_tcp_client(Socket& socket, const EndpointText& peer, long long echoed,
+                       const char* failed) noexcept {
     const int error = errno;
-    client.socket.close(); // ログより先に閉じる。ログの読み手が遅れても、クライアントを待たせない
+    socket.close(); // ログより先に閉じる。ログの読み手が遅れても、クライアントを待たせない
     if (failed != nullptr) {
-        log_line(failed, " ", client.peer.text, " failed: ", std::strerror(error));
+        log_line(failed, " ", peer.text, " failed: ", std::strerror(error));
     } else {
-        log_line("finished ", client.peer.text, ": ", echoed, " bytes echoed");
+        log_line("finished ", peer.text, ": ", echoed, " bytes echoed");
     }
 }
 

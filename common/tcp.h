@@ -26,10 +26,30 @@ Socket create_tcp_client_socket(const Endpoint& endpoint);
 // 足りなければ 100 ミリ秒おきに試しつづける。どちらもログに一行を残す。
 Connection accept_tcp_connection(const Socket& server) noexcept;
 
+// 待たない accept の、三通りの結果。
+enum class Accepted {
+    connection, // 一人来た
+    nobody,     // だれも来ていないか、来た接続が失敗した
+    no_resources, // ディスクリプタやメモリが足りない。少し休んでから、また試す
+};
+
+// だれか来ていれば、その接続を client に入れる (accept4(2))。来ていなくても待たない。
+// server はノンブロッキングにしておくこと (set_nonblocking)。client もノンブロッキングになる。
+// 失敗はログに一行を残す。
+Accepted try_accept_tcp_connection(const Socket& server, Connection& client) noexcept;
+
+// accept(2) や recv(2) を、待つかわりに EAGAIN で失敗させる (fcntl(2) の O_NONBLOCK)。
+void set_nonblocking(const Socket& socket) noexcept;
+
 // クライアントが書き終えるまで、届いたバイトをそのまま送り返し、閉じる (recv(2), send(2))。
 // 戻ったとき、client は閉じている。途中で失敗すれば、そこで閉じる。どちらもログに一行を残す。
 // 例外を投げない。
 void handle_tcp_client(Connection& client) noexcept;
+
+// 一人の相手を終える: socket を閉じてから、ログに一行を残す。failed は、失敗した呼び出しの名前
+// ("recv() from") で、そのわけは errno から読む。nullptr なら、クライアントが書き終えたので終わる。
+void finish_tcp_client(Socket& socket, const EndpointText& peer, long long echoed,
+                       const char* failed) noexcept;
 
 // size バイトのすべてを送る。send(2) は一部しか送らないことがある。
 // 失敗すれば false を返し、理由は errno に残る。相手が去ったあとの送信でプロセスが終わらないよう、
