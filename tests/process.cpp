@@ -174,12 +174,14 @@ bool holds_socket(pid_t pid, unsigned long inode) {
     });
 }
 
-std::vector<std::string> with_address(std::vector<std::string> command, const std::string& port,
-                                      const std::string& address) {
-    command.push_back(port);
+std::vector<std::string> with_arguments(std::vector<std::string> command,
+                                        const std::string& address,
+                                        const Process::Options& options) {
+    command.push_back(options.port);
     if (!address.empty()) {
         command.push_back(address);
     }
+    command.insert(command.end(), options.numbers.begin(), options.numbers.end());
     return command;
 }
 
@@ -373,7 +375,7 @@ std::string port_of(const Endpoint& endpoint) {
 }
 
 Server::Server(std::vector<std::string> command, const std::string& address, const Options& options)
-    : Process(with_address(std::move(command), options.port, address), options) {
+    : Process(with_arguments(std::move(command), address, options), options) {
     std::string first;
     eventually([&] {
         const bool ended = !running(); // 最後の出力を見落とさないよう、先に調べる

@@ -42,6 +42,7 @@ public:
             false; // 標準出力をファイルでなくパイプにする (読み手は output_pipe())
         bool one_output = false; // 標準エラー出力も、標準出力と同じところに書かせる
         std::string port = "0"; // Server のポート。0 なら、空いているもの
+        std::vector<std::string> numbers = {}; // Server に、アドレスのあとに渡す数
     };
 
     // command[0] を起こす。見つからなければ std::runtime_error を投げる。

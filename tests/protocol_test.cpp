@@ -218,6 +218,47 @@ TEST_SUITE("protocol") {
         }
     }
 
+    TEST_CASE("返事を読まないクライアントがいても、ほかの人は待たず、CPU も使わない") {
+        INFO("読むところ: docs/05-poll.md「送れないことも、待つ」");
+        for (const Model& model : models()) {
+            if (!model.concurrent) {
+                continue;
+            }
+            INFO("サーバー: " << model.name);
+            const Server server = start(model);
+            const Client stalled(server.endpoint);
+            const size_t sent = fill(server, stalled, 5);
+            const Client other(server.endpoint);
+            for (int i = 0; i < 10; ++i) {
+                check_echo(other, "not waiting");
+            }
+            const bool asleep = eventually([&] { return server.asleep(); });
+            INFO("だれも何も送ってこないのに、サーバーが眠らない");
+            CHECK(asleep);
+            stalled.finish_writing();
+            CHECK(stalled.receive_random_stream(5, sent));
+            check_rest(stalled, "");
+        }
+    }
+
+    TEST_CASE("一人が打ち切ると同時に来た人も、相手をしてもらえる") {
+        INFO("読むところ: docs/06-epoll.md「もう閉じたディスクリプタの出来事」");
+        for (const Model& model : models()) {
+            INFO("サーバー: " << model.name);
+            const Server server = start(model);
+            Client leaving(server.endpoint);
+            check_echo(leaving, "hello");
+            settle(server);
+            server.stop();
+            leaving.reset();
+            const Client coming(server.endpoint); // 去った人のディスクリプタを受けつぐ
+            coming.send("I have just come");
+            server.resume();
+            CHECK(coming.receive(16) == "I have just come");
+            check_echo(coming, "still here");
+        }
+    }
+
     TEST_CASE("RST を受け取っても、失うのはその接続だけ") {
         INFO("読むところ: docs/01-iterative.md「待ち行列と、強制終了」");
         for (const Model& model : models()) {
@@ -358,11 +399,58 @@ TEST_SUITE("protocol") {
         }
     }
 
+    TEST_CASE("64 人までの相手をし、その次の人は、だれかが去るまで待つ") {
+        INFO("読むところ: docs/04-thread-pool.md「65 人目は、どこで待つか」");
+        for (const Model& model : models()) {
+            if (model.crew == 0) {
+                continue;
+            }
+            INFO("サーバー: " << model.name);
+            const Server server = start(model);
+            settle(server); // スレッドがそろう
+            const Usage before = server.usage();
+            std::vector<Client> clients = crowd(server, model.crew);
+            check_no_growth(server,
+                            {.descriptors = before.descriptors + model.crew,
+                             .threads = before.threads,
+                             .processes = before.processes},
+                            8);
+            const Client next(server.endpoint);
+            next.send("next");
+            for (const Client& client : clients) {
+                check_echo(client, "again");
+            }
+            CHECK_FALSE(next.has_something_to_read());
+            clients.pop_back();
+            CHECK(next.receive(4) == "next");
+        }
+    }
+
+    TEST_CASE("何人来ても、スレッドもプロセスも増えない") {
+        INFO("読むところ: docs/05-poll.md「一つのスレッドで、全員を待つ」");
+        for (const Model& model : models()) {
+            if (!model.events) {
+                continue;
+            }
+            INFO("サーバー: " << model.name);
+            const Server server = start(model);
+            const std::vector<Client> few = crowd(server, 3);
+            const Usage before = server.usage();
+            const std::vector<Client> clients = crowd(server, 100);
+            check_no_growth(server,
+                            {.descriptors = before.descriptors + 100,
+                             .threads = before.threads,
+                             .processes = before.processes},
+                            8);
+            CHECK((!model.ours || sanitized() || server.usage().threads == 1));
+        }
+    }
+
     TEST_CASE("黙ったままの 1,000 人がいても、全員の相手をする") {
         const int number = number_from_environment("SILENT", 1000);
         INFO("読むところ: docs/03-threads.md「生き残れないこと」");
         for (const Model& model : models()) {
-            if (!model.concurrent) {
+            if (!model.concurrent || model.crew > 0) {
                 continue;
             }
             INFO("サーバー: " << model.name);

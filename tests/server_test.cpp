@@ -136,13 +136,15 @@ TEST_SUITE("server") {
              "error: port \"12345678901234567890\" is not a number from 0 to 65535\n"},
             {{"0", "localhost"}, "error: address \"localhost\" is neither IPv4 nor IPv6\n"},
             {{"0", ""}, "error: address \"\" is neither IPv4 nor IPv6\n"},
-            {{"0", "127.0.0.1", "more"}, ""},
+            {{"0", "127.0.0.1", "1", "1", "1", "1", "1"}, ""},
         };
-        std::vector<std::string> programs = {build_directory + "/client"};
-        for (const Model& model : models()) {
-            programs.push_back(model.program);
-        }
-        for (const std::string& program : programs) {
+        std::vector<Model> programs = models();
+        programs.push_back({.name = "client", .program = build_directory + "/client"});
+        programs.push_back({.name = "client05", .program = build_directory + "/client05"});
+        for (const Model& model : programs) {
+            const std::string& program = model.program;
+            const std::string usage =
+                "usage: " + program + " <port> [address]" + model.numbers + "\n";
             for (const Row& row : rows) {
                 CAPTURE(program);
                 CAPTURE(row.reason);
@@ -151,21 +153,41 @@ TEST_SUITE("server") {
                 Process process(command);
                 CHECK(process.wait() == 2);
                 CHECK(process.output().empty());
-                CHECK(process.errors() ==
-                      row.reason + ("usage: " + program) + " <port> [address]\n");
+                CHECK(process.errors() == row.reason + usage);
             }
             for (const char* const help : {"-h", "--help"}) {
                 Process process({program, help});
                 CHECK(process.wait() == 0);
                 CHECK(process.output() ==
-                      "usage: " + program +
-                          " <port> [address]\n"
+                      usage +
                           "  port     0 to 65535 (a server lets the kernel choose with 0)\n"
                           "  address  an IPv4 or IPv6 address without a scope (%eth0), "
-                          "default 127.0.0.1\n");
+                          "default 127.0.0.1\n" +
+                          model.help);
                 CHECK(process.errors().empty());
                 Process full({"/bin/sh", "-c", "exec \"$0\" $1 > /dev/full", program, help});
                 CHECK(full.wait() == 1); // 書けなければ、成功とは言わない
+            }
+        }
+    }
+
+    TEST_CASE("アドレスのあとの数は、1 以上の整数だけ") {
+        for (const Model& model : models()) {
+            CAPTURE(model.name);
+            for (size_t at = model.numbers.find('['), i = 0; at != std::string::npos;
+                 at = model.numbers.find('[', at + 1), ++i) {
+                const std::string name =
+                    model.numbers.substr(at + 1, model.numbers.find(']', at) - at - 1);
+                for (const std::string wrong : {"", "0", "-1", "8x", "2147483648"}) {
+                    std::vector<std::string> command = {model.program, "0", "127.0.0.1"};
+                    command.insert(command.end(), i, "1");
+                    command.push_back(wrong);
+                    Process process(command);
+                    CHECK(process.wait() == 2);
+                    CHECK(process.errors().starts_with("error: " + name + " \"" + wrong +
+                                                       "\" is not a number from 1 to "
+                                                       "2147483647\nusage: "));
+                }
             }
         }
     }
@@ -220,22 +242,30 @@ TEST_SUITE("server") {
             for (const std::string& line : lines_with(output, "finished")) {
                 handlers.insert(ids_of(line));
                 CHECK((ids_of(line).first == server.pid()) != model.forks);
-                CHECK((ids_of(line).second == server.pid()) == !model.concurrent);
                 CHECK(contains(line, ": 10 bytes echoed"));
                 const std::string child = std::to_string(ids_of(line).first);
                 CHECK(contains(output, "forked child " + child + "\n") == model.forks);
             }
-            CHECK(handlers.size() == (model.concurrent ? 3 : 1));
+            std::set<std::pair<int, int>> acceptors;
             CHECK(lines_with(output, "accepted 127.0.0.1:").size() == 3);
             for (const std::string& line : lines_with(output, "accepted")) {
-                CHECK(ids_of(line) == std::pair<int, int>(server.pid(), server.pid()));
+                acceptors.insert(ids_of(line));
+            }
+            const std::set<std::pair<int, int>> main_thread = {{server.pid(), server.pid()}};
+            if (model.forks || model.threads) { // main は受け付けるだけで、相手をするのは一人に一つ
+                CHECK(handlers.size() == 3);
+                CHECK_FALSE(handlers.contains(*main_thread.begin()));
+                CHECK(acceptors == main_thread);
+            } else {
+                CHECK(handlers == acceptors); // 受け付けたものが、相手もする
+                CHECK((model.crew > 0 || handlers == main_thread));
             }
         }
     }
 
-    TEST_CASE("第3章のログは、今いるクライアントの数を言う") {
+    TEST_CASE("スレッドが相手をする章のログは、今いるクライアントの数を言う") {
         for (const Model& model : models()) {
-            if (!model.threads) {
+            if (!model.threads && model.crew == 0) {
                 continue;
             }
             const Server server({model.program});
@@ -311,7 +341,9 @@ TEST_SUITE("server") {
             const Endpoint endpoint = endpoint_from_first_line(output);
             const Client client(endpoint);
             CHECK(client.echo("hello") == "hello");
-            REQUIRE(reads(model.forks ? "forked" : model.threads ? "serving" : "accepted"));
+            REQUIRE(reads(model.forks                       ? "forked"
+                          : model.threads || model.crew > 0 ? "serving"
+                                                            : "accepted"));
             while (write(pipe.fd(), "x", 1) == 1) { // もう一バイトも入らないようにする
             }
             CHECK(client.echo("still here") == "still here");
@@ -391,7 +423,10 @@ TEST_SUITE("server") {
     TEST_CASE("ディスクリプタが尽きている間は待ち、空けばまた受け付ける") {
         for (const Model& model : models()) {
             CAPTURE(model.name);
-            const Server server({model.program});
+            // 作っておいたスレッドは、どれも accept(2) を待っている。一つだけにする。
+            const std::vector<std::string> one_thread(model.crew > 0 ? 1 : 0, "1");
+            const Server server({model.program}, "127.0.0.1", {.numbers = one_thread});
+            const bool concurrent = model.concurrent && model.crew == 0;
             const std::string message = "accept() failed: Too many open files";
             Client first(server.endpoint);
             CHECK(first.echo("before") == "before");
@@ -401,7 +436,8 @@ TEST_SUITE("server") {
             const Client last(server.endpoint);
             const Client waiting(server.endpoint);
             waiting.send("hello");
-            if (model.concurrent) {
+            if (model.events) { // accept4(2) は待たないので、番号も先に取らない
+            } else if (concurrent) {
                 CHECK(last.echo("last") == "last");
             } else {
                 first.close(); // 反復サーバーは、去るまで次の accept(2) を呼ばない
@@ -411,12 +447,12 @@ TEST_SUITE("server") {
             const auto elapsed =
                 std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - start);
             CHECK(tries <= elapsed.count() / 100 + 1); // 休まずに試しつづけてはいない
-            if (model.concurrent) {
+            if (concurrent) {
                 CHECK(first.echo("while exhausted") == "while exhausted");
             }
             CHECK_FALSE(waiting.has_something_to_read());
             set_limit(server.pid(), RLIMIT_NOFILE, RLIM_INFINITY);
-            if (!model.concurrent) {
+            if (!concurrent) {
                 last.finish_writing();
                 CHECK(last.receive_until_closed().empty());
             }
@@ -426,7 +462,7 @@ TEST_SUITE("server") {
 
     TEST_CASE("プロセスやスレッドを作れなければ、そのクライアントだけをあきらめる") {
         for (const Model& model : models()) {
-            if (!model.concurrent) {
+            if (!model.forks && !model.threads) {
                 continue;
             }
             CAPTURE(model.name);
@@ -442,6 +478,47 @@ TEST_SUITE("server") {
             }));
             CHECK(bystander.echo("after") == "after");
             set_limit(server.pid(), RLIMIT_NPROC, RLIM_INFINITY);
+            CHECK(serves(server));
+        }
+    }
+
+    TEST_CASE("約束した数のスレッドを作れなければ、始めない") {
+        for (const Model& model : models()) {
+            if (model.crew == 0) {
+                continue;
+            }
+            CAPTURE(model.name);
+            Process process(
+                {"/bin/sh", "-c", "ulimit -v 300000; exec \"$0\" 0 127.0.0.1 1000", model.program});
+            CHECK(process.wait() == 1);
+            CHECK(
+                lines_with(process.errors(), ": Resource temporarily unavailable", "error: thread ")
+                    .size() == 1);
+        }
+    }
+
+    TEST_CASE("イベントループは、取っておくメモリがなければ、そのクライアントだけをあきらめる") {
+        for (const Model& model : models()) {
+            if (!model.events || sanitized()) {
+                continue;
+            }
+            CAPTURE(model.name);
+            Server server({model.program});
+            const Client bystander(server.endpoint);
+            CHECK(bystander.echo("before") == "before");
+            set_limit(server.pid(), RLIMIT_AS, 1);
+            std::vector<Client> greedy; // 返事を読まない
+            while (lines_with(server.output(), " failed: ", "[pid ").empty()) {
+                greedy.emplace_back(server.endpoint);
+                try {
+                    greedy.back().send_until_full(1, 64UL << 20U, [&] { return server.asleep(); });
+                } catch (const std::runtime_error&) { // サーバーに閉じられた
+                }
+                CHECK(bystander.echo("during") == "during");
+                REQUIRE(greedy.size() < 100);
+            }
+            CHECK(bystander.echo("after") == "after");
+            set_limit(server.pid(), RLIMIT_AS, RLIM_INFINITY);
             CHECK(serves(server));
         }
     }

@@ -8,11 +8,16 @@
 
 struct Model {
     std::string name; // "chapter02"
-    std::string program; // 起こすプログラム "build/chapter02"。ours でなければ "./my-server {port}"
-    bool concurrent;  // 二人目のクライアントを待たせない
-    bool forks;       // クライアントごとにプロセスを作る
-    bool threads;     // クライアントごとにスレッドを作る
-    bool ours = true; // この本のサーバー。引数やログの約束も確かめる
+    std::string program = ""; // 起こすもの "build/chapter02"。ours でなければ "./my-server {port}"
+    bool concurrent = true; // 二人目のクライアントを待たせない
+    bool forks = false;     // クライアントごとにプロセスを作る
+    bool threads = false;   // クライアントごとにスレッドを作る
+    int crew = 0; // 0 でなければ、作っておいた、この数のスレッドが相手をする
+    bool events = false;      // 一つのスレッドが、全員の相手をする
+    bool epoll = false;       // epoll を使う
+    std::string numbers = ""; // アドレスのあとに続く引数の、使い方での書き方
+    std::string help = "";    // その説明
+    bool ours = true;         // この本のサーバー。引数やログの約束も確かめる
 };
 
 const std::vector<Model>& models();
