@@ -23,10 +23,11 @@ Q        := $(if $(V),,@)
 CHAPTERS := $(sort $(patsubst chapters/%/server.cpp,%,$(wildcard chapters/*/server.cpp)))
 NUMBERS  := $(foreach c,$(CHAPTERS),$(firstword $(subst -, ,$c)))
 BINARIES := $(NUMBERS:%=$(BUILD)/chapter%)
+CLIENTS  := $(BUILD)/client $(BUILD)/client05
 comma    := ,
 objects   = $(patsubst %.cpp,$(BUILD)/obj/%.o,$(wildcard $1))
 
-.PHONY: help all client demo test check bench mutant check-notes setup clean FORCE
+.PHONY: help all client client05 demo test check bench mutant check-notes setup clean FORCE
 .DELETE_ON_ERROR:
 .SECONDEXPANSION:
 
@@ -35,9 +36,11 @@ help: ## この一覧を出す
 	@echo 'make diffNN                前の章から変わったところを見る'
 	@awk -F ':.*## ' '/^[a-z_. -]+:.*## / {printf "make %-21s %s\n", $$1, $$2}' Makefile tests/rules.mk
 
-all: $(BUILD)/client $(BINARIES) ## クライアントと、すべての章のサーバーを作る
+all: $(CLIENTS) $(BINARIES) ## クライアントと、すべての章のサーバーを作る
 
-client: $(BUILD)/client ## クライアントを build/client に作る
+client: $(BUILD)/client ## クライアントを build/client に作る (第5章のものは make client05)
+client05: $(BUILD)/client05
+client client05:
 	@echo '使い方: $< <port> [address]'
 
 $(NUMBERS:%=chapter%): chapter%: $(BUILD)/chapter%
@@ -78,9 +81,10 @@ clean: ## build/ を消す
 
 # ここから先は作り方。chapters/NN-名前/ と common/ の .cpp から、build/chapterNN ができる。
 
-$(BUILD)/client: $(call objects,chapters/00-client/*.cpp common/*.cpp)
-$(BINARIES): $(BUILD)/chapter%: $$(call objects,chapters/$$*-*/*.cpp common/*.cpp)
-$(BUILD)/client $(BINARIES):
+$(BUILD)/client: $(call objects,chapters/00-client/client.cpp common/*.cpp)
+$(BUILD)/client05: $(call objects,chapters/05-poll/client.cpp common/*.cpp)
+$(BINARIES): $(BUILD)/chapter%: $$(call objects,chapters/$$*-*/server.cpp common/*.cpp)
+$(CLIENTS) $(BINARIES):
 	$(Q)$(LINK)
 
 $(BUILD)/obj/%.o: %.cpp $(BUILD)/flags

@@ -17,8 +17,11 @@
 
 namespace {
 
-std::vector<std::string> client_to(const Endpoint& endpoint) {
-    return {build_directory + "/client", port_of(endpoint)};
+// どちらのクライアントも、外から見れば同じ。
+const std::string programs[] = {"client", "client05"};
+
+std::vector<std::string> client_to(const Endpoint& endpoint, const std::string& program) {
+    return {build_directory + "/" + program, port_of(endpoint)};
 }
 
 // size バイトのファイル。消えるときに消す。
@@ -64,119 +67,142 @@ int bytes_unacknowledged(const Socket& socket) {
 
 TEST_SUITE("client") {
     TEST_CASE("どんな大きさのファイルも、そのまま返ってくる") {
-        const Server server({build_directory + "/chapter01"});
-        for (const size_t size : {0UL, 1UL, 65536UL, 65537UL, 10'000'000UL}) {
-            CAPTURE(size);
-            const InputFile file(size);
-            Process client(client_to(server.endpoint), {.input = file.path});
-            CHECK(client.wait() == 0);
-            CHECK(client.output() == file.contents);
-            CHECK(client.errors().empty());
+        for (const std::string& program : programs) {
+            CAPTURE(program);
+            const Server server({build_directory + "/chapter01"});
+            for (const size_t size : {0UL, 1UL, 65536UL, 65537UL, 10'000'000UL}) {
+                CAPTURE(size);
+                const InputFile file(size);
+                Process client(client_to(server.endpoint, program), {.input = file.path});
+                CHECK(client.wait() == 0);
+                CHECK(client.output() == file.contents);
+                CHECK(client.errors().empty());
+            }
         }
     }
 
     TEST_CASE("待ち受けがなければ、一行の理由と 1") {
-        Socket gone = create_tcp_server_socket(*parse_endpoint("0", "127.0.0.1"));
-        const Endpoint endpoint = endpoint_from_text(local_address(gone).text);
-        gone.close();
-        Process client(client_to(endpoint));
-        CHECK(client.wait() == 1);
-        CHECK(client.errors() ==
-              std::string("error: connect ") + to_text(endpoint).text + ": Connection refused\n");
-    }
-
-    TEST_CASE("返ってこないバイトや違うバイトがあれば、一行の理由と 1") {
-        struct Row {
-            std::string reply; // 10 バイトを受け取ったあとに送るもの
-            bool reset;        // 閉じるかわりに RST を送る
-            const char* reason;
-        };
-        const InputFile file(10);
-        std::string swapped = file.contents;
-        std::swap(swapped[2], swapped[3]);
-        const Row rows[] = {
-            {"0791", false, "6 of 10 bytes did not come back: the server closed the connection"},
-            {"", false, "10 of 10 bytes did not come back: the server closed the connection"},
-            {"0791", true, "6 of 10 bytes did not come back: Connection reset by peer"},
-            {"wrong byte", false, "the bytes that came back differ from those sent"},
-            {swapped, false, "the bytes that came back differ from those sent"},
-            {file.contents + "!", false, "more bytes came back than were sent"},
-        };
-        for (const Row& row : rows) {
-            CAPTURE(row.reply);
-            const FakeServer server([&](const Socket& socket) {
-                char buffer[16];
-                CHECK(receive_all(socket, buffer, 10) == 10);
-                CHECK(send_all(socket, row.reply.data(), row.reply.size()));
-                if (row.reset) {
-                    while (bytes_unacknowledged(socket) >
-                           0) { // 届く前に打ち切ると、送った分も消える
-                    }
-                    const linger discard = {1, 0};
-                    setsockopt(socket.fd(), SOL_SOCKET, SO_LINGER, &discard, sizeof discard);
-                }
-            });
-            Process client(client_to(server.endpoint), {.input = file.path});
+        for (const std::string& program : programs) {
+            CAPTURE(program);
+            Socket gone = create_tcp_server_socket(*parse_endpoint("0", "127.0.0.1"));
+            const Endpoint endpoint = endpoint_from_text(local_address(gone).text);
+            gone.close();
+            Process client(client_to(endpoint, program));
             CHECK(client.wait() == 1);
-            CHECK(client.output() == row.reply.substr(0, 10));
-            CHECK(client.errors() == "error: " + std::string(row.reason) + "\n");
+            CHECK(client.errors() == std::string("error: connect ") + to_text(endpoint).text +
+                                         ": Connection refused\n");
         }
     }
 
-    TEST_CASE("入力を待つ間にサーバーが閉じても気づかず、次の一行で、一行の理由と 1") {
-        int ends[2] = {-1, -1};
-        REQUIRE(pipe2(ends, O_CLOEXEC) == 0); // 書き手がいるかぎり、入力は終わらない
-        const Socket read_end{ends[0]};
-        const Socket write_end{ends[1]};
-        std::unique_ptr<Process> client;
-        {
-            const FakeServer server([](const Socket& socket) {
-                char buffer[6];
-                CHECK(receive_all(socket, buffer, 6) == 6);
-                CHECK(send_all(socket, buffer, 6));
-            });
-            client = std::make_unique<Process>(
-                client_to(server.endpoint),
-                Process::Options{.input = "/proc/self/fd/" + std::to_string(read_end.fd())});
-            REQUIRE(write(write_end.fd(), "hello\n", 6) == 6);
-            CHECK(eventually([&] { return client->output() == "hello\n"; }));
-        } // サーバーがいなくなった
-        CHECK(client->running());
-        REQUIRE(write(write_end.fd(), "again\n", 6) == 6);
-        CHECK(client->wait() == 1);
-        CHECK(client->errors() ==
-              "error: 6 of 12 bytes did not come back: the server closed the connection\n");
+    TEST_CASE("返ってこないバイトや違うバイトがあれば、一行の理由と 1") {
+        for (const std::string& program : programs) {
+            CAPTURE(program);
+            struct Row {
+                std::string reply; // 10 バイトを受け取ったあとに送るもの
+                bool reset;        // 閉じるかわりに RST を送る
+                const char* reason;
+            };
+            const InputFile file(10);
+            std::string swapped = file.contents;
+            std::swap(swapped[2], swapped[3]);
+            const Row rows[] = {
+                {file.contents.substr(0, 4), false,
+                 "6 of 10 bytes did not come back: the server closed the connection"},
+                {"", false, "10 of 10 bytes did not come back: the server closed the connection"},
+                {file.contents.substr(0, 4), true,
+                 "6 of 10 bytes did not come back: Connection reset by peer"},
+                {"wrong byte", false, "the bytes that came back differ from those sent"},
+                {swapped, false, "the bytes that came back differ from those sent"},
+                {file.contents + "!", false, "more bytes came back than were sent"},
+            };
+            for (const Row& row : rows) {
+                CAPTURE(row.reply);
+                const FakeServer server([&](const Socket& socket) {
+                    char buffer[16];
+                    CHECK(receive_all(socket, buffer, 10) == 10);
+                    CHECK(send_all(socket, row.reply.data(), row.reply.size()));
+                    if (row.reset) {
+                        while (bytes_unacknowledged(socket) >
+                               0) { // 届く前に打ち切ると、送った分も消える
+                        }
+                        const linger discard = {1, 0};
+                        setsockopt(socket.fd(), SOL_SOCKET, SO_LINGER, &discard, sizeof discard);
+                    }
+                });
+                Process client(client_to(server.endpoint, program), {.input = file.path});
+                CHECK(client.wait() == 1);
+                CHECK(client.output() == row.reply.substr(0, 10));
+                CHECK(client.errors() == "error: " + std::string(row.reason) + "\n");
+            }
+        }
+    }
+
+    TEST_CASE("入力を待つ間にサーバーが閉じたら、第5章のものはすぐに、第0章のものは次の一行で、一行"
+              "の理由と 1") {
+        for (const std::string& program : programs) {
+            CAPTURE(program);
+            int ends[2] = {-1, -1};
+            REQUIRE(pipe2(ends, O_CLOEXEC) == 0); // 書き手がいるかぎり、入力は終わらない
+            const Socket read_end{ends[0]};
+            const Socket write_end{ends[1]};
+            std::unique_ptr<Process> client;
+            {
+                const FakeServer server([](const Socket& socket) {
+                    char buffer[6];
+                    CHECK(receive_all(socket, buffer, 6) == 6);
+                    CHECK(send_all(socket, buffer, 6));
+                });
+                client = std::make_unique<Process>(
+                    client_to(server.endpoint, program),
+                    Process::Options{.input = "/proc/self/fd/" + std::to_string(read_end.fd())});
+                REQUIRE(write(write_end.fd(), "hello\n", 6) == 6);
+                CHECK(eventually([&] { return client->output() == "hello\n"; }));
+            }                                       // サーバーがいなくなった
+            const bool waits = program == "client"; // 入力だけを待っている
+            if (waits) {
+                CHECK(client->running());
+                REQUIRE(write(write_end.fd(), "again\n", 6) == 6);
+            }
+            CHECK(client->wait() == 1);
+            CHECK(client->errors() ==
+                  std::string(waits ? "error: 6 of 12" : "error: 0 of 6") +
+                      " bytes did not come back: the server closed the connection\n");
+        }
     }
 
     TEST_CASE("読めない入力、切れた接続、去った出力の読み手: 一行の理由と 1") {
-        const Server server({build_directory + "/chapter01"});
-        Process unreadable(client_to(server.endpoint), {.input = "/tmp"});
-        CHECK(unreadable.wait() == 1);
-        CHECK(unreadable.errors() == "error: read: Is a directory\n");
+        for (const std::string& program : programs) {
+            CAPTURE(program);
+            const Server server({build_directory + "/chapter01"});
+            Process unreadable(client_to(server.endpoint, program), {.input = "/tmp"});
+            CHECK(unreadable.wait() == 1);
+            CHECK(unreadable.errors() == "error: read: Is a directory\n");
 
-        const InputFile file(10'000'000);
-        const FakeServer resetting([](const Socket& socket) {
-            char byte = 0;
-            CHECK(recv(socket.fd(), &byte, 1, 0) == 1); // 残りを読まずに閉じると RST になる
-        });
-        Process cut(client_to(resetting.endpoint), {.input = file.path});
-        CHECK(cut.wait() == 1);
-        CHECK(cut.errors() ==
-              "error: 4096 of 4096 bytes did not come back: Connection reset by peer\n");
+            const InputFile file(10'000'000);
+            const FakeServer resetting([](const Socket& socket) {
+                char byte = 0;
+                CHECK(recv(socket.fd(), &byte, 1, 0) == 1); // 残りを読まずに閉じると RST になる
+            });
+            Process cut(client_to(resetting.endpoint, program), {.input = file.path});
+            CHECK(cut.wait() == 1);
+            CHECK(cut.errors().ends_with(" bytes did not come back: Connection reset by peer\n"));
+            CHECK((program != "client" || cut.errors().starts_with("error: 4096 of 4096 bytes")));
 
-        Process unread(client_to(server.endpoint), {.input = file.path, .output_to_pipe = true});
-        unread.output_pipe().close();
-        CHECK(unread.wait() == 1);
-        CHECK(unread.errors() == "error: write: Broken pipe\n");
+            Process unread(client_to(server.endpoint, program),
+                           {.input = file.path, .output_to_pipe = true});
+            unread.output_pipe().close();
+            CHECK(unread.wait() == 1);
+            CHECK(unread.errors() == "error: write: Broken pipe\n");
 
-        const std::string command =
-            "exec " + build_directory + "/client " + port_of(server.endpoint);
-        Process too_large({"/bin/sh", "-c", "ulimit -f 1; " + command}, {.input = file.path});
-        CHECK(too_large.wait() == 1);
-        CHECK(too_large.errors() == "error: write: File too large\n");
+            const std::string command =
+                "exec " + build_directory + "/" + program + " " + port_of(server.endpoint);
+            Process too_large({"/bin/sh", "-c", "ulimit -f 1; " + command}, {.input = file.path});
+            CHECK(too_large.wait() == 1);
+            CHECK(too_large.errors() == "error: write: File too large\n");
 
-        Process closed({"/bin/sh", "-c", command + " <&- >&- 2>&-"}); // 空の入力と同じ
-        CHECK(closed.wait() == 0);
+            Process closed({"/bin/sh", "-c", command + " <&- >&- 2>&-"}); // 空の入力と同じ
+            CHECK(closed.wait() == 0);
+        }
     }
 
     TEST_CASE("自分自身につながったら、断られたのと同じ") {

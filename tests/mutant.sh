@@ -33,7 +33,7 @@ chapter=$(sed -n 's/^Chapter: //p' "$patch")
 [ $# -lt 4 ] || chapter=$(basename chapters/"$4"-*)
 flags=$(sed -n 's/^Flags: //p' "$patch")
 # common/ の部品のうち、パッチの変えなかったものは、もう作ってあるものを使う。
-set -- "chapters/$chapter"/*.cpp
+set -- "chapters/$chapter/server.cpp"
 for source in common/*.cpp; do
     if [ -z "$flags" ] && cmp -s "$source" "$copy/$source"; then
         set -- "$@" "$objects/${source%.cpp}.o"

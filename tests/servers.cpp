@@ -40,6 +40,7 @@ const std::vector<Model>& models() {
              .crew = 64,
              .numbers = " [threads]",
              .help = "  threads  how many clients are served at a time, default 64\n"},
+            {.name = "chapter05", .events = true},
         };
         for (Model& model : models) {
             model.program = build_directory + "/" + model.name;

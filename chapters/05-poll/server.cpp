@@ -1,0 +1,148 @@
+// 第5章 poll による多重化: 一つのスレッドが、準備のできたクライアントの相手を、少しずつする。
+
+#include "common/endpoint.h"
+#include "common/log.h"
+#include "common/socket.h"
+#include "common/startup.h"
+#include "common/tcp.h"
+
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <exception>
+#include <new>
+#include <poll.h>
+#include <span>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <system_error>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+using Clock = std::chrono::steady_clock;
+
+// ディスクリプタやメモリが足りないとき、受け付けを休むミリ秒数。
+constexpr int rest = 100;
+
+// 一人のクライアントについて、次の出来事まで覚えておくこと。
+// 第4章までは、相手をするスレッドのスタックと、今どの行にいるかが覚えていた。
+struct Client {
+    Socket socket;     // 接続済みソケット。ノンブロッキング
+    EndpointText peer; // 相手のアドレス
+    std::vector<char> unsent; // 受け取ったのに、まだ送れていないバイト列。ある間は受け取らない
+    long long echoed; // 送り返したバイト数
+};
+using Clients = std::unordered_map<int, Client>; // ディスクリプタから、クライアントへ
+
+// 次にどの出来事を待つか。
+short next_event(const Client& client) noexcept {
+    return client.unsent.empty() ? POLLIN : POLLOUT;
+}
+
+// 今できるだけ、待たずに相手をする。続きがあれば true。終わったか失敗したら、閉じて false。
+bool serve(Client& client, std::span<char> buffer) noexcept try {
+    std::span<const char> data = client.unsent;
+    if (data.empty()) {
+        const ssize_t received = recv(client.socket.fd(), buffer.data(), buffer.size(), 0);
+        if (received == -1 && (errno == EAGAIN || errno == EINTR)) {
+            return true;
+        }
+        if (received <= 0) { // 失敗したか、クライアントが書き終えた
+            finish_tcp_client(client.socket, client.peer, client.echoed,
+                              received == -1 ? "recv() from" : nullptr);
+            return false;
+        }
+        data = buffer.first(static_cast<std::size_t>(received));
+    }
+    ssize_t sent = send(client.socket.fd(), data.data(), data.size(), 0);
+    if (sent == -1 && (errno == EAGAIN || errno == EINTR)) {
+        sent = 0;
+    }
+    if (sent == -1) {
+        finish_tcp_client(client.socket, client.peer, client.echoed, "send() to");
+        return false;
+    }
+    client.echoed += sent;
+    client.unsent = std::vector<char>(data.begin() + sent, data.end()); // 空なら、メモリも返る
+    return true;
+} catch (const std::bad_alloc&) {
+    errno = ENOMEM; // 残りを取っておけない: このクライアントだけをあきらめる
+    finish_tcp_client(client.socket, client.peer, client.echoed, "keeping bytes for");
+    return false;
+}
+
+// 来ているクライアントを受け付ける。ディスクリプタやメモリが足りなければ false。
+bool accept_clients(const Socket& server, Clients& clients, std::vector<pollfd>& watched) noexcept {
+    for (int i = 0; i < 64; ++i) { // 来つづけても、ほかの人を待たせない
+        Connection connection;
+        const Accepted accepted = try_accept_tcp_connection(server, connection);
+        if (accepted != Accepted::connection) {
+            return accepted != Accepted::no_resources;
+        }
+        const int fd = connection.socket.fd();
+        try {
+            clients.emplace(fd, Client{std::move(connection.socket), connection.peer, {}, 0});
+            watched.push_back({fd, POLLIN, 0});
+        } catch (const std::exception& error) {
+            clients.erase(fd); // 覚えておくメモリがない: このクライアントだけをあきらめる
+            log_line("watching ", connection.peer.text, " failed: ", error.what());
+        }
+    }
+    return true;
+}
+
+// イベントループ (event loop): 出来事を待ち、起きた順に少しずつ片づける。
+[[noreturn]] void run_event_loop(const Socket& server) noexcept {
+    char buffer[64 * 1024]; // だれから受け取るときにも使う
+    Clients clients;
+    std::vector<pollfd> watched = {{server.fd(), POLLIN, 0}}; // 初めの一つが待ち受けソケット
+    Clock::time_point accept_again; // この時刻までは、受け付けを休む
+    for (;;) {
+        const bool resting = Clock::now() < accept_again;
+        watched[0].fd = resting ? -1 : server.fd(); // poll は、負のディスクリプタを見ない
+        if (poll(watched.data(), watched.size(), resting ? rest : -1) == -1) {
+            continue; // シグナルに割り込まれただけ
+        }
+        // 後ろから見ていけば、抜けたところに最後のものを移しても、見おとさない。
+        for (std::size_t i = watched.size(); i-- > 0;) {
+            const int fd = watched[i].fd;
+            if (watched[i].revents == 0) {
+                continue;
+            }
+            if (fd == server.fd()) {
+                if (!accept_clients(server, clients, watched)) {
+                    accept_again = Clock::now() + std::chrono::milliseconds(rest);
+                }
+                continue;
+            }
+            Client& client = clients.at(fd);
+            if (serve(client, buffer)) {
+                watched[i].events = next_event(client);
+            } else {
+                clients.erase(fd);
+                watched[i] = watched.back();
+                watched.pop_back();
+            }
+        }
+    }
+}
+
+int main(int argc, char* argv[]) {
+    start_clean();
+    const Endpoint endpoint = endpoint_from_arguments(argc, argv);
+
+    // 切れた接続に send しても、SIGPIPE でサーバーが終わらないようにする。
+    std::signal(SIGPIPE, SIG_IGN);
+
+    Socket server;
+    try {
+        server = create_tcp_server_socket(endpoint);
+    } catch (const std::system_error& error) {
+        die_with_error(error);
+    }
+    set_nonblocking(server);
+    print_line("listening on ", local_address(server).text);
+
+    run_event_loop(server);
+}
