@@ -41,6 +41,7 @@ const std::vector<Model>& models() {
              .numbers = " [threads]",
              .help = "  threads  how many clients are served at a time, default 64\n"},
             {.name = "chapter05", .events = true},
+            {.name = "chapter06", .events = true, .epoll = true},
         };
         for (Model& model : models) {
             model.program = build_directory + "/" + model.name;

@@ -1,0 +1,162 @@
+// 第6章 epoll による多重化: 見張るものはカーネルに預け、準備のできたものだけを受け取る。
+
+#include "common/endpoint.h"
+#include "common/log.h"
+#include "common/socket.h"
+#include "common/startup.h"
+#include "common/tcp.h"
+
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstdint>
+#include <exception>
+#include <new>
+#include <span>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <system_error>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+using Clock = std::chrono::steady_clock;
+
+// ディスクリプタやメモリが足りないとき、受け付けを休むミリ秒数。
+constexpr int rest = 100;
+
+// 一人のクライアントについて、次の出来事まで覚えておくこと。
+// 第4章までは、相手をするスレッドのスタックと、今どの行にいるかが覚えていた。
+struct Client {
+    Socket socket;     // 接続済みソケット。ノンブロッキング
+    EndpointText peer; // 相手のアドレス
+    std::vector<char> unsent; // 受け取ったのに、まだ送れていないバイト列。ある間は受け取らない
+    long long echoed; // 送り返したバイト数
+};
+using Clients = std::unordered_map<int, Client>; // ディスクリプタから、クライアントへ
+
+// 次にどの出来事を待つか。
+std::uint32_t next_event(const Client& client) noexcept {
+    return client.unsent.empty() ? EPOLLIN : EPOLLOUT;
+}
+
+// fd で何を待つかをカーネルに預ける。operation は、初めなら EPOLL_CTL_ADD、変えるなら
+// EPOLL_CTL_MOD。 失敗すれば false で、理由は errno に残る。
+bool watch(const Socket& epoll, int operation, int fd, std::uint32_t events) noexcept {
+    epoll_event event{};
+    event.events = events;
+    event.data.fd = fd; // 準備ができたら、この番号を言ってもらう
+    return epoll_ctl(epoll.fd(), operation, fd, &event) == 0;
+}
+
+// 今できるだけ、待たずに相手をする。続きがあれば true。終わったか失敗したら、閉じて false。
+bool serve(Client& client, std::span<char> buffer) noexcept try {
+    std::span<const char> data = client.unsent;
+    if (data.empty()) {
+        const ssize_t received = recv(client.socket.fd(), buffer.data(), buffer.size(), 0);
+        if (received == -1 && (errno == EAGAIN || errno == EINTR)) {
+            return true;
+        }
+        if (received <= 0) { // 失敗したか、クライアントが書き終えた
+            finish_tcp_client(client.socket, client.peer, client.echoed,
+                              received == -1 ? "recv() from" : nullptr);
+            return false;
+        }
+        data = buffer.first(static_cast<std::size_t>(received));
+    }
+    ssize_t sent = send(client.socket.fd(), data.data(), data.size(), 0);
+    if (sent == -1 && (errno == EAGAIN || errno == EINTR)) {
+        sent = 0;
+    }
+    if (sent == -1) {
+        finish_tcp_client(client.socket, client.peer, client.echoed, "send() to");
+        return false;
+    }
+    client.echoed += sent;
+    client.unsent = std::vector<char>(data.begin() + sent, data.end()); // 空なら、メモリも返る
+    return true;
+} catch (const std::bad_alloc&) {
+    errno = ENOMEM; // 残りを取っておけない: このクライアントだけをあきらめる
+    finish_tcp_client(client.socket, client.peer, client.echoed, "keeping bytes for");
+    return false;
+}
+
+// 来ているクライアントを受け付ける。ディスクリプタやメモリが足りなければ false。
+bool accept_clients(const Socket& server, Clients& clients, const Socket& epoll) noexcept {
+    for (int i = 0; i < 64; ++i) { // 来つづけても、ほかの人を待たせない
+        Connection connection;
+        const Accepted accepted = try_accept_tcp_connection(server, connection);
+        if (accepted != Accepted::connection) {
+            return accepted != Accepted::no_resources;
+        }
+        const int fd = connection.socket.fd();
+        try {
+            clients.emplace(fd, Client{std::move(connection.socket), connection.peer, {}, 0});
+            if (!watch(epoll, EPOLL_CTL_ADD, fd, EPOLLIN)) {
+                throw std::system_error(errno, std::generic_category());
+            }
+        } catch (const std::exception& error) {
+            clients.erase(fd); // 覚えておくメモリがない: このクライアントだけをあきらめる
+            log_line("watching ", connection.peer.text, " failed: ", error.what());
+        }
+    }
+    return true;
+}
+
+// イベントループ (event loop): 出来事を待ち、起きた順に少しずつ片づける。
+[[noreturn]] void run_event_loop(const Socket& server) noexcept {
+    const Socket epoll{epoll_create1(0)};
+    if (epoll.fd() == -1 || !watch(epoll, EPOLL_CTL_ADD, server.fd(), EPOLLIN)) {
+        die_with_error({errno, std::generic_category(), "epoll"});
+    }
+    char buffer[64 * 1024]; // だれから受け取るときにも使う
+    Clients clients;
+    bool resting = false;
+    Clock::time_point accept_again; // 休んでいるなら、この時刻に受け付けを再開する
+    for (;;) {
+        if (resting && Clock::now() >= accept_again) {
+            resting = false;
+            watch(epoll, EPOLL_CTL_MOD, server.fd(), EPOLLIN);
+        }
+        epoll_event ready[64];
+        const int count = epoll_wait(epoll.fd(), ready, std::ssize(ready), resting ? rest : -1);
+        for (int i = 0; i < count; ++i) {
+            const int fd = ready[i].data.fd;
+            if (fd == server.fd()) {
+                if (!accept_clients(server, clients, epoll)) {
+                    resting = true;
+                    accept_again = Clock::now() + std::chrono::milliseconds(rest);
+                    watch(epoll, EPOLL_CTL_MOD, server.fd(), 0);
+                }
+                continue;
+            }
+            Client& client = clients.at(fd);
+            const std::uint32_t awaited = next_event(client);
+            if (!serve(client, buffer)) {
+                clients.erase(fd); // 閉じたディスクリプタは、epoll からも消えている
+            } else if (next_event(client) != awaited) {
+                watch(epoll, EPOLL_CTL_MOD, fd, next_event(client));
+            }
+        }
+    }
+}
+
+int main(int argc, char* argv[]) {
+    start_clean();
+    const Endpoint endpoint = endpoint_from_arguments(argc, argv);
+
+    // 切れた接続に send しても、SIGPIPE でサーバーが終わらないようにする。
+    std::signal(SIGPIPE, SIG_IGN);
+
+    Socket server;
+    try {
+        server = create_tcp_server_socket(endpoint);
+    } catch (const std::system_error& error) {
+        die_with_error(error);
+    }
+    set_nonblocking(server);
+    print_line("listening on ", local_address(server).text);
+
+    run_event_loop(server);
+}
