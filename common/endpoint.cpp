@@ -64,7 +64,7 @@ std::optional<Endpoint> parse_endpoint(const char* port, const char* address) {
 
 Endpoint endpoint_from_arguments(int argc, char* argv[],
                                  std::initializer_list<NumberArgument*> numbers) {
-    const char* const program = argc > 0 ? argv[0] : "server";
+    const char* const program = argv[0];
     for (int i = 1; i < argc; ++i) {
         const std::string_view argument = argv[i];
         if (argument == "-h" || argument == "--help") {
