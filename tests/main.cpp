@@ -65,6 +65,9 @@ struct Report : doctest::IReporter {
         const bool good = stats.failure_flags == doctest::TestCaseFailureReason::None;
         const bool nothing = good && stats.numAssertsCurrentTest == 0;
         empty += nothing ? 1 : 0;
+        if (!good && !own_program.empty()) { // make why が知りたいのは、気づいたことだけ
+            std::exit(1);
+        }
         if (!speaks) {
             return;
         }
