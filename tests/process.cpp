@@ -62,6 +62,7 @@ struct Stat {
     char state = 0;
     pid_t parent = 0;
     pid_t group = 0;
+    double cpu_seconds = 0;
 };
 Stat read_stat(const std::string& pid) {
     std::ifstream file("/proc/" + pid + "/stat");
@@ -71,6 +72,13 @@ Stat read_stat(const std::string& pid) {
     std::istringstream rest(line.substr(line.rfind(')') + 1));
     Stat stat;
     rest >> stat.state >> stat.parent >> stat.group;
+    double user = 0;
+    double system = 0;
+    for (int skipped = 0; skipped < 8; ++skipped) { // session から cmajflt まで
+        rest >> user;
+    }
+    rest >> user >> system;
+    stat.cpu_seconds = (user + system) / static_cast<double>(sysconf(_SC_CLK_TCK));
     return stat;
 }
 
@@ -293,6 +301,7 @@ Usage Process::usage() const {
         total.resident_kib += usage.resident_kib;
         total.processes += usage.processes;
         total.zombies += usage.zombies;
+        total.cpu_seconds += usage.cpu_seconds;
     }
     return total;
 }
@@ -455,9 +464,10 @@ Usage usage_of(pid_t pid) {
     long total = 0;
     std::ifstream(proc + "/statm") >> total >> usage.resident_kib;
     usage.resident_kib *= sysconf(_SC_PAGESIZE) / 1024;
-    const char state = state_of(pid);
-    usage.processes = state == 0 ? 0 : 1;
-    usage.zombies = state == 'Z' ? 1 : 0;
+    const Stat stat = read_stat(std::to_string(pid));
+    usage.processes = stat.state == 0 ? 0 : 1;
+    usage.zombies = stat.state == 'Z' ? 1 : 0;
+    usage.cpu_seconds = stat.cpu_seconds;
     return usage;
 }
 

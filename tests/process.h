@@ -24,6 +24,7 @@ struct Usage {
     long resident_kib = 0;
     int processes = 0; // ゾンビも数える
     int zombies = 0;
+    double cpu_seconds = 0; // これまでに使った CPU 時間
     friend std::ostream& operator<<(std::ostream& out, const Usage& usage) {
         return out << "ディスクリプタ " << usage.descriptors << ", スレッド " << usage.threads
                    << ", プロセス " << usage.processes << " (うちゾンビ " << usage.zombies << ")";
