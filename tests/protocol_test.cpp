@@ -9,7 +9,7 @@
 
 #include <csignal>
 #include <cstdlib>
-#include <memory>
+#include <functional>
 #include <netinet/tcp.h>
 #include <optional>
 
@@ -64,6 +64,23 @@ void reset(const Server& server, Client& client) {
     const std::string port = client.port();
     client.reset();
     CHECK(eventually([&] { return !connection(server, port); }));
+}
+
+// event が起きても、失われるのはその接続だけ: 並行サーバーなら、そばで話している一人も、ほかの
+// サーバーなら、次に来た人も、返事をもらえる。
+void check_only_it_is_lost(const Model& model, const std::function<void(Server&)>& event) {
+    INFO("サーバー: " << model.name);
+    Server server = start(model);
+    std::optional<Client> bystander;
+    if (model.concurrent) {
+        check_echo(bystander.emplace(server.endpoint), "before");
+    }
+    event(server);
+    if (bystander) {
+        check_echo(*bystander, "after");
+    }
+    check_echo(Client(server.endpoint), "still here");
+    CHECK(server.running());
 }
 
 // number 人がつなぎ、一人ずつあいさつをする。
@@ -263,67 +280,47 @@ TEST_SUITE("protocol") {
     TEST_CASE("RST を受け取っても、失うのはその接続だけ") {
         INFO("読むところ: docs/01-iterative.md「待ち行列と、強制終了」");
         for (const Model& model : models()) {
-            INFO("サーバー: " << model.name);
-            Server server = start(model);
-            std::unique_ptr<Client> bystander;
-            if (model.concurrent) {
-                bystander = std::make_unique<Client>(server.endpoint);
-                check_echo(*bystander, "before");
-            }
-            Client(server.endpoint).reset(); // 受け付けられる前に去るかもしれない
-            Client idle(server.endpoint);    // 何も言わずに去る
-            reset(server, idle);
-            Client served(server.endpoint); // 話している途中で去る
-            check_echo(served, "hello");
-            reset(server, served);
-            settle(server);
-            if (model.ours) {
-                CHECK(logged(server, "failed: Connection reset by peer"));
-            }
-            if (bystander) {
-                check_echo(*bystander, "after");
-            }
-            check_echo(Client(server.endpoint), "still here");
-            CHECK(server.running());
+            check_only_it_is_lost(model, [&](Server& server) {
+                Client(server.endpoint).reset(); // 受け付けられる前に去るかもしれない
+                Client idle(server.endpoint);    // 何も言わずに去る
+                reset(server, idle);
+                Client served(server.endpoint); // 話している途中で去る
+                check_echo(served, "hello");
+                reset(server, served);
+                settle(server);
+                if (model.ours) {
+                    CHECK(logged(server, "failed: Connection reset by peer"));
+                }
+            });
         }
     }
 
     TEST_CASE("去ったクライアントに送っても、失うのはその接続だけ") {
         INFO("読むところ: docs/00-introduction.md「比べる」の SIGPIPE");
         for (const Model& model : models()) {
-            INFO("サーバー: " << model.name);
-            Server server = start(model);
-            std::unique_ptr<Client> bystander;
-            if (model.concurrent) {
-                bystander = std::make_unique<Client>(server.endpoint);
-                check_echo(*bystander, "before");
-            }
-            Client flooding(server.endpoint); // サーバーが send(2) で待っている間に去る
-            fill(server, flooding, 3);
-            reset(server, flooding);
-            settle(server);
-            // サーバーが止まっている間に、FIN と RST が、この順に届く。読むものは残っているが、
-            // 返事を送れば EPIPE と SIGPIPE になる。
-            Client leaving(server.endpoint);
-            check_echo(leaving, "hello");
-            server.stop();
-            leaving.send("good-bye");
-            leaving.finish_writing();
-            CHECK(eventually([&] {
-                const auto tcp = connection(server, leaving.port());
-                return tcp && tcp->state == TCP_CLOSE_WAIT;
-            }));
-            reset(server, leaving);
-            server.resume();
-            settle(server);
-            if (model.ours) {
-                CHECK(logged(server, "failed: Broken pipe"));
-            }
-            if (bystander) {
-                check_echo(*bystander, "after");
-            }
-            check_echo(Client(server.endpoint), "still here");
-            CHECK(server.running());
+            check_only_it_is_lost(model, [&](Server& server) {
+                Client flooding(server.endpoint); // サーバーが send(2) で待っている間に去る
+                fill(server, flooding, 3);
+                reset(server, flooding);
+                settle(server);
+                // サーバーが止まっている間に、FIN と RST が、この順に届く。読むものは残っているが、
+                // 返事を送れば EPIPE と SIGPIPE になる。
+                Client leaving(server.endpoint);
+                check_echo(leaving, "hello");
+                server.stop();
+                leaving.send("good-bye");
+                leaving.finish_writing();
+                CHECK(eventually([&] {
+                    const auto tcp = connection(server, leaving.port());
+                    return tcp && tcp->state == TCP_CLOSE_WAIT;
+                }));
+                reset(server, leaving);
+                server.resume();
+                settle(server);
+                if (model.ours) {
+                    CHECK(logged(server, "failed: Broken pipe"));
+                }
+            });
         }
     }
 
