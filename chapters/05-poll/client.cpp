@@ -25,6 +25,7 @@ int echo_input(const Socket& client) {
     std::size_t sent = 0; // そのうち、もう送ったバイト数
     bool ended = false;   // 入力が終わった
     long long total = 0;  // これまでに読んだバイト数
+    int send_error = 0; // 送れなかったわけ。カーネルは一度しか言わないので、覚えておく
     char buffer[16 * 1024];
     for (;;) {
         const bool full = waiting.size() >= 64UL * 1024; // 返ってくるまで、次は読まない
@@ -46,7 +47,11 @@ int echo_input(const Socket& client) {
         }
         if (sent < waiting.size()) {
             const ssize_t n = send(client.fd(), &waiting[sent], waiting.size() - sent, 0);
-            sent += n == -1 ? 0 : static_cast<std::size_t>(n); // 失敗のわけは、次の受信で分かる
+            if (n >= 0) {
+                sent += static_cast<std::size_t>(n);
+            } else if (errno != EAGAIN && errno != EINTR) {
+                send_error = errno;
+            }
         }
         if (ended && sent == waiting.size()) {
             shutdown(client.fd(), SHUT_WR); // 送る向きだけを閉じる。二度呼んでもよい
@@ -59,8 +64,10 @@ int echo_input(const Socket& client) {
             return 0;
         }
         if (n <= 0) {
+            const int error = n == -1 ? errno : send_error;
             std::fprintf(stderr, "error: %zu of %lld bytes did not come back: %s\n", waiting.size(),
-                         total, n == 0 ? "the server closed the connection" : std::strerror(errno));
+                         total,
+                         error == 0 ? "the server closed the connection" : std::strerror(error));
             return 1;
         }
         const auto received = static_cast<std::size_t>(n);
