@@ -521,7 +521,7 @@ TEST_SUITE("server") {
 
     TEST_CASE("約束した数のスレッドを作れなければ、始めない") {
         for (const Model& model : models()) {
-            if (model.crew == 0) {
+            if (model.crew == 0 || sanitized()) { // サニタイザーには、上限が小さすぎる
                 continue;
             }
             CAPTURE(model.name);
