@@ -185,9 +185,10 @@ TEST_SUITE("server") {
                     command.push_back(wrong);
                     Process process(command);
                     CHECK(process.wait() == 2);
-                    CHECK(process.errors().starts_with("error: " + name + " \"" + wrong +
-                                                       "\" is not a number from 1 to "
-                                                       "2147483647\nusage: "));
+                    std::string expected = "error: ";
+                    expected.append(name).append(" \"").append(wrong).append(
+                        "\" is not a number from 1 to 2147483647\nusage: ");
+                    CHECK(process.errors().starts_with(expected));
                 }
             }
         }
