@@ -62,7 +62,8 @@ compile_commands.json: $(BUILD)/flags $(SOURCES) ## エディターや clang-tid
 # 打ちまちがいに答える。
 
 chapter%:
-	@echo 'make: 第$*章のサーバーはありません。あるのは $(NUMBERS:%=chapter%) です (クライアントは make client)' >&2; exit 2
+	@echo 'make: $(if $(wildcard chapters/$*-*/server.cpp),第$*章のサーバーは epoll を使うので、Linux でだけ作れます,$(strip \
+		)第$*章のサーバーはありません)。あるのは $(NUMBERS:%=chapter%) です (クライアントは make client)' >&2; exit 2
 
 $(BUILD)/mutant/%:
 	@echo 'make: $(if $(NAME),わざと壊したサーバー "$*" はありません,NAME=名前 をつけてください)。あるのは次のとおりです' >&2
