@@ -142,36 +142,43 @@ TEST_SUITE("client") {
         }
     }
 
-    TEST_CASE("入力を待つ間にサーバーが閉じたら、第5章のものはすぐに、第0章のものは次の一行で、一行"
+    TEST_CASE("入力を待つ間にサーバーが去ったら、第5章のものはすぐに、第0章のものは次の一行で、一行"
               "の理由と 1") {
         for (const std::string& program : programs) {
-            CAPTURE(program);
-            int ends[2] = {-1, -1};
-            REQUIRE(pipe2(ends, O_CLOEXEC) == 0); // 書き手がいるかぎり、入力は終わらない
-            const Socket read_end{ends[0]};
-            const Socket write_end{ends[1]};
-            std::unique_ptr<Process> client;
-            {
-                const FakeServer server([](const Socket& socket) {
-                    char buffer[6];
-                    CHECK(receive_all(socket, buffer, 6) == 6);
-                    CHECK(send_all(socket, buffer, 6));
-                });
-                client = std::make_unique<Process>(
-                    client_to(server.endpoint, program),
-                    Process::Options{.input = "/proc/self/fd/" + std::to_string(read_end.fd())});
-                REQUIRE(write(write_end.fd(), "hello\n", 6) == 6);
-                CHECK(eventually([&] { return client->output() == "hello\n"; }));
-            }                                       // サーバーがいなくなった
-            const bool waits = program == "client"; // 入力だけを待っている
-            if (waits) {
-                CHECK(client->running());
-                REQUIRE(write(write_end.fd(), "again\n", 6) == 6);
+            for (const bool reset : {false, true}) {
+                CAPTURE(program);
+                CAPTURE(reset);
+                int ends[2] = {-1, -1};
+                REQUIRE(pipe2(ends, O_CLOEXEC) == 0); // 書き手がいるかぎり、入力は終わらない
+                const Socket read_end{ends[0]};
+                const Socket write_end{ends[1]};
+                std::unique_ptr<Process> client;
+                {
+                    const FakeServer server([reset](const Socket& socket) {
+                        char buffer[6];
+                        CHECK(receive_all(socket, buffer, 6) == 6);
+                        CHECK(send_all(socket, buffer, 6));
+                        const linger at_once = {reset, 0}; // 0 秒待って閉じると、RST になる
+                        setsockopt(socket.fd(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+                    });
+                    client = std::make_unique<Process>(
+                        client_to(server.endpoint, program),
+                        Process::Options{.input =
+                                             "/proc/self/fd/" + std::to_string(read_end.fd())});
+                    REQUIRE(write(write_end.fd(), "hello\n", 6) == 6);
+                    CHECK(eventually([&] { return client->output() == "hello\n"; }));
+                }                                       // サーバーがいなくなった
+                const bool waits = program == "client"; // 入力だけを待っている
+                if (waits) {
+                    CHECK(client->running());
+                    REQUIRE(write(write_end.fd(), "again\n", 6) == 6);
+                }
+                CHECK(client->wait() == 1);
+                CHECK(client->errors() == std::string(waits ? "error: 6 of 12" : "error: 0 of 6") +
+                                              " bytes did not come back: " +
+                                              (reset ? "Connection reset by peer\n"
+                                                     : "the server closed the connection\n"));
             }
-            CHECK(client->wait() == 1);
-            CHECK(client->errors() ==
-                  std::string(waits ? "error: 6 of 12" : "error: 0 of 6") +
-                      " bytes did not come back: the server closed the connection\n");
         }
     }
 

@@ -36,9 +36,10 @@ int echo_input(const Socket& client) {
             return 0;
         }
         total += n;
-        send_all(client, sent, size); // 失敗しても、わけは次の受信で分かる
+        // 送れなくても、その前に返ってきたものは受け取る。
+        const int send_error = send_all(client, sent, size) ? 0 : errno;
         const std::size_t received = receive_all(client, returned, size);
-        const int error = errno;
+        const int error = errno != 0 ? errno : send_error; // カーネルは、わけを一度しか言わない
         if (!write_output(returned, received)) {
             std::perror("error: write");
             return 1;
