@@ -31,7 +31,7 @@ CLIENTS  := $(BUILD)/client $(BUILD)/client05
 comma    := ,
 objects   = $(patsubst %.cpp,$(BUILD)/obj/%.o,$(wildcard $1))
 
-.PHONY: help all client client05 demo test check bench mutant check-notes setup clean FORCE
+.PHONY: help all client client05 demo test check bench mutant predict check-notes setup clean FORCE
 .DELETE_ON_ERROR:
 .SECONDEXPANSION:
 
@@ -73,6 +73,12 @@ mutant: $(BUILD)/mutant/$(or $(NAME),?) ## わざと壊したサーバーを作�
 	@edited=$$(git diff --name-only -- chapters common 2>/dev/null | tr '\n' ' '); [ -z "$$edited" ] || \
 	echo "注意: 書き換えたままのソースから作った: $$edited(戻すには git checkout chapters common)"
 	@echo '動かし方: $< 7777      (止めるには Ctrl-C)'
+
+predict: all ## ノートの例の結果を予想し、動かして答え合わせをする (make predict CHAPTER=02)
+	@command -v python3 >/dev/null && [ $(SYSTEM) = Linux ] || \
+	{ echo 'make: predict には Linux と python3 が要ります (python3 は make setup で入ります)' >&2; exit 2; }
+	@python3 tests/check_notes.py --predict $(or $(wildcard docs/$(or $(CHAPTER),01)-*.md),\
+		$(error 第$(CHAPTER)章のノートはありません (make predict CHAPTER=02 のように打ちます)))
 
 check-notes: all ## ノートの引用と端末の出力が、本物と同じかを確かめる (NOTES=docs/01-iterative.md で一つだけ)
 	@python3 tests/check_notes.py $(NOTES)

@@ -23,6 +23,7 @@ import subprocess
 import sys
 import termios
 import time
+import unicodedata
 from collections import Counter
 from urllib.parse import unquote
 
@@ -77,6 +78,37 @@ def make(*arguments):
 
 # ---- ノートを読む
 
+class Question:
+    """端末の例を動かす前に、その結果を予想させる問い。"""
+
+    FORM = re.compile(r'<!-- 予想: (.+?) \| (?:行数|(はい )?/(.+)/) -->')
+
+    def __init__(self, place, line):
+        form = self.FORM.fullmatch(line)
+        if not form:
+            raise re.error('「問い | 行数」のように書きます')
+        self.place, self.text, self.yes = place, form[1], form[2]
+        self.pattern = form[3] and re.compile(form[3])
+        if self.pattern and not self.yes and self.pattern.groups != 1:
+            raise re.error('答えを囲むかっこは一つです')
+
+    def answer(self, output):
+        """出力から分かる答え。分からなければ None。"""
+        if not self.pattern:
+            return None if DOTS & set(output) else str(len(output))
+        found = next(filter(None, map(self.pattern.search, output)), None)
+        return ('はい' if found else 'いいえ') if self.yes else found and found[1]
+
+    def accepts(self, text, answer):
+        """読み手の打った text が、答えに当たるかどうか。全角と半角、大文字と小文字、空白は問わない。"""
+        text, answer = (''.join(unicodedata.normalize('NFKC', each).casefold().split()) for each in (text, answer))
+        if self.yes:
+            text = {'y': 'はい', 'yes': 'はい', 'n': 'いいえ', 'no': 'いいえ'}.get(text, text)
+        elif answer.isdigit():
+            text = re.sub(r'[^\d]*(\d+)[^\d]*', r'\1', text)  # 「3 行」でもよい
+        return text == answer
+
+
 class Block:
     """``` で囲まれた一つのブロック。"""
 
@@ -85,12 +117,16 @@ class Block:
         self.indent, self.fence, self.language = fence.groups()
         self.title, self.word = label.groups(default='') if label else ('', '')
         self.lines = []
+        self.question = None
 
     def place(self, offset=0):
         return f'{self.note.path}:{self.start + offset}'
 
     def replay(self):
         return self.language == 'console' and self.word != '参考'
+
+    def output(self):
+        return [line for step in steps_of(self) for _, line in step.shown]
 
 
 class Note:
@@ -104,9 +140,10 @@ class Note:
         self.prose = []                 # ブロックの外の (行番号, 行)
         self.blocks = []
         self.sections = [('はじめ', [])]  # 「## 」か「### 」で始まる節の (題, ブロック)
+        self.questions = []
         self.anchors = set()
         self.edits = []                 # 書き換える (ブロック, 新しい行)
-        slugs, block, label = Counter(), None, None
+        slugs, block, label, question = Counter(), None, None, None
         for number, line in enumerate(self.lines, 1):
             if block and re.fullmatch(f' *{block.fence[0]}{{{len(block.fence)},}} *', line):
                 block = None
@@ -114,6 +151,7 @@ class Note:
                 block.lines.append(line[len(block.indent):].rstrip())
             elif self.FENCE.match(line):
                 block, label = Block(self, number, self.FENCE.match(line), label), None
+                block.question, question = question, None
                 if block.fence == '```':  # もっと長いものは書き方の見本なので、読まない
                     self.blocks.append(block)
                     self.sections[-1][1].append(block)
@@ -121,6 +159,13 @@ class Note:
                 if label and line:
                     fail(f'{path}:{number}', 'ブロックの名前のあとに、ブロックがありません', label[0])
                 label = self.LABEL.fullmatch(line) or (None if line else label)
+                question = question if label or not line else None
+                if line.lstrip().startswith('<!-- 予想'):
+                    try:
+                        question = Question(f'{path}:{number}', line.strip())
+                        self.questions.append(question)
+                    except re.error as error:
+                        fail(f'{path}:{number}', f'予想の問いの書き方が違います: {error}', line)
                 self.prose.append((number, line))
                 self.anchors.update(re.findall(r'<\w+ [^>]*\b(?:id|name)="([^"]+)"', line))
                 heading = re.match(r'(#+) +(.*)', line)
@@ -287,6 +332,16 @@ def check_names(note):
         for offset, line in enumerate(block.lines, 1):
             if block.language == 'sh' or not block.replay() and line.startswith('$ '):
                 check_make(block.place(offset), line.removeprefix('$ ').partition('#')[0])
+
+
+def check_questions(note):
+    asked = {block.question: block for block in note.blocks if block.replay()}
+    for question in note.questions:
+        counts['予想の問い'] += 1
+        if question not in asked:
+            fail(question.place, '予想の問いのすぐあとに、動かす端末の例がありません')
+        elif question.answer(asked[question].output()) is None:
+            fail(question.place, '予想の問いの答えが、ノートの出力から分かりません')
 
 
 # ---- 行を形で比べる
@@ -484,14 +539,20 @@ class Replay:
         name = block.title or '端末A'
         if name not in self.terminals:
             self.terminals[name] = Terminal()
-        terminal, steps, real = self.terminals[name], steps_of(block), []
+        terminal, steps, real, self.output_lines = self.terminals[name], steps_of(block), [], []
         for step, following in zip(steps, steps[1:] + [None]):
             if step.text:
                 real += self.enter(terminal, step).split('\n')
-            real += self.output(terminal, step, must_end=following is not None and following.command)
+            lines = self.output(terminal, step, must_end=following is not None and following.command)
+            real += lines
+            self.output_lines += lines
         self.settle()
         if not terminal.running:
             self.no_more(terminal, len(block.lines), '後')
+        if block.question and not self.recording:
+            noted, found = map(block.question.answer, (block.output(), self.output_lines))
+            if noted != found:
+                fail(block.question.place, '予想の問いの答えが、動かすたびに変わります', noted, found)
         return real
 
     def enter(self, terminal, step):
@@ -627,8 +688,43 @@ class Replay:
             fail(self.block.place(), f'プロセスが残りました: {sorted(processes())}')
 
 
-def replay(title, blocks, update, strict):
-    session = Replay()
+class Quiz(Replay):
+    """一つの節を、予想の問いを出しながら動かす。"""
+
+    def interrupt_all(self):
+        """最後の問いで終わるので、動いているものが残っていてもよい。"""
+
+    def run_block(self, block):
+        print(f'\n{block.title or "端末A"}')
+        question = block.question
+        if question:
+            print(*(f'    {step.text}' for step in steps_of(block) if step.text), f'\n予想: {question.text}', sep='\n')
+            text = input('(はい か いいえ) > ' if question.yes else '> ')
+        real = super().run_block(block) if block.replay() else block.lines  # 動かさないのは、壊し方のパッチ
+        print(*(f'    {line}' for line in real), sep='\n', flush=True)
+        if question:
+            answer = question.answer(self.output_lines)
+            mark = '○' if question.accepts(text, answer) else '×'
+            counts[mark] += 1
+            print(f'{mark} 答えは {answer}')
+        return real
+
+
+def quiz(note):
+    """ノートの予想の問いを出す。終了ステータスを返す。"""
+    sys.stdin.reconfigure(errors='replace')  # 打ちまちがえたバイトで終わらない
+    with contextlib.suppress(EOFError, KeyboardInterrupt):
+        for title, blocks in note.sections:
+            while blocks and not blocks[-1].question:
+                blocks.pop()
+            if blocks:
+                print(f'\n== {title}')
+                replay(title, [block for block in blocks if block.replay() or block.language == 'diff'], Quiz())
+    print(f'\n{counts["○"] + counts["×"]} 問のうち、{counts["○"]} 問が当たりました')
+    return 1 if failures else 0
+
+
+def replay(title, blocks, session, update=False, strict=False):
     try:
         try:
             session.run(blocks)
@@ -667,6 +763,7 @@ def main():
     parser.add_argument('files', nargs='*', help='確かめるノート (省くと README.md と docs/*.md)')
     parser.add_argument('--quick', action='store_true', help='端末の例を動かさない')
     parser.add_argument('--update', action='store_true', help='違っていた引用と出力を、本物に書き換える')
+    parser.add_argument('--predict', action='store_true', help='ノートの予想の問いを出し、本物を動かして答え合わせをする')
     parser.add_argument('--strict', action='store_true', help='道具がなければ失敗とする (CI=true でも同じ)')
     parser.add_argument('--timeout', type=float, default=TIMEOUT, help='何も起こらないときに待つ秒数 (%(default)g)')
     options = parser.parse_args()
@@ -678,7 +775,15 @@ def main():
 
     if not options.quick and 'CHECK_NOTES_ISOLATED' not in os.environ:
         isolate()
+    if not options.quick:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # 止められても、始めたプロセスを残さない
+        # PR_SET_CHILD_SUBREAPER: 親を失ったプロセスを引き取る。init がすぐに回収するとはかぎらない。
+        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
     notes = [Note(path) for path in files or glob.glob('README.md') + sorted(glob.glob('docs/*.md'))]
+    for note in notes:
+        check_questions(note)
+    if options.predict:
+        return 1 if failures else quiz(notes[0])
     for note in notes:
         for block in note.blocks:
             if block.language == 'console' and not (re.fullmatch('(端末[A-Z])?', block.title)
@@ -688,15 +793,11 @@ def main():
         check_links(note)
         check_names(note)
 
-    if not options.quick:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # 止められても、始めたプロセスを残さない
-        # PR_SET_CHILD_SUBREAPER: 親を失ったプロセスを引き取る。init がすぐに回収するとはかぎらない。
-        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
     for note in notes:
         for title, blocks in note.sections:
             blocks = [block for block in blocks if block.replay()]
             if blocks and not options.quick:
-                replay(title, blocks, options.update, strict)
+                replay(title, blocks, Replay(), options.update, strict)
         if note.edits:
             note.save()
     if failures:

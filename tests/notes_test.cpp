@@ -45,10 +45,11 @@ struct Copy {
     }
 };
 
-Process check(const std::filesystem::path& root, const std::vector<std::string>& arguments) {
+Process check(const std::filesystem::path& root, const std::vector<std::string>& arguments,
+              const Process::Options& options = {}) {
     std::vector<std::string> command = {"/usr/bin/env", "python3", root / "tests/check_notes.py"};
     command.insert(command.end(), arguments.begin(), arguments.end());
-    return Process(command);
+    return Process(command, options);
 }
 
 } // namespace
@@ -115,6 +116,53 @@ TEST_SUITE("notes") {
             INFO(process.output());
             CHECK(process.output().find(row.file + (":" + std::to_string(line)) + ":") !=
                   std::string::npos);
+        }
+    }
+
+    TEST_CASE("予想の問いは、本物の出力で答え合わせをする") {
+        const Copy copy;
+        const auto note = copy.root / "docs/99-predict.md";
+        const auto answers = copy.root / "answers.txt";
+        const std::string start = "```console\n$ echo one\none\n```\n";
+        const std::string session =
+            "```console\n$ echo $((1 + 2)) lines; echo x\n3 lines\nx\n```\n";
+        const auto ask = [](const std::string& answer) {
+            return "<!-- 予想: どうなりますか。 | " + answer + " -->\n";
+        };
+
+        SUBCASE("正しい答え、まちがった答え、入力の終わり") {
+            std::ofstream(note) << start << ask("行数") << session << ask("/(.*) lines/") << session
+                                << ask("はい /^3 lines$/") << session << "## 次の節\n"
+                                << ask("はい /^one$/") << session << ask("行数") << session;
+            std::ofstream(answers) << "２ 行\n4\nＹＥＳ\n いいえ";
+            Process process = check(copy.root, {"--predict", note}, {.input = answers});
+            CHECK(process.wait() == 0);
+            CHECK(process.errors().empty());
+            const std::string output = process.output();
+            INFO(output);
+            size_t at = 0;
+            for (const char* const part :
+                 {"$ echo one\n    one\n", "○ 答えは 2\n", "× 答えは 3\n", "○ 答えは はい\n",
+                  "次の節", "○ 答えは いいえ\n", "4 問のうち、3 問が当たりました\n"}) {
+                CAPTURE(std::string(part));
+                at = output.find(part, at);
+                REQUIRE(at != std::string::npos);
+            }
+        }
+        SUBCASE("まちがった問い") {
+            const std::string pid = "```console\n$ echo pid $$\npid 99999\n```\n";
+            const std::string dots = "```console\n$ seq 3\n...\n3\n```\n";
+            for (const std::string& wrong :
+                 {ask("行") + session, ask("/lines/") + session, ask("はい /(/") + session,
+                  ask("/(.*) words/") + session, ask("行数") + dots, ask("行数") + "文\n" + session,
+                  ask("行数"), ask("/pid (.*)/") + pid}) {
+                CAPTURE(wrong);
+                std::ofstream(note) << start << wrong;
+                Process process = check(copy.root, {note});
+                CHECK(process.wait() == 1);
+                INFO(process.output());
+                CHECK(process.output().find("docs/99-predict.md:5: 予想の問い") == 0);
+            }
         }
     }
 }
