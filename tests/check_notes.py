@@ -701,7 +701,8 @@ class Quiz(Replay):
             print(*(f'    {step.text}' for step in steps_of(block) if step.text), f'\n予想: {question.text}', sep='\n')
             text = input('(はい か いいえ) > ' if question.yes else '> ')
         real = super().run_block(block) if block.replay() else block.lines  # 動かさないのは、壊し方のパッチ
-        print(*(f'    {line}' for line in real), sep='\n', flush=True)
+        # ss は、端末の幅いっぱいに列を広げる。
+        print(*('    ' + re.sub(' {8,}', '  ', line) for line in real), sep='\n', flush=True)
         if question:
             answer = question.answer(self.output_lines)
             mark = '○' if question.accepts(text, answer) else '×'
