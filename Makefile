@@ -64,8 +64,9 @@ test: $(filter setup,$(MAKECMDGOALS)) ## すべてのテストを走らせる
 check: $(if $(SERVER),$(BUILD)/tests) ## 自分のサーバーを確かめる (make check SERVER='./my-server {port}' CHAPTER=02)
 	@sh tests/check.sh $(BUILD) $(or $(CHAPTER),01) $(TEST_FLAGS)
 
-bench: $(BINARIES) $(BUILD)/bench ## 接続と往復のコストを測って並べる (QUICK=1 で短く、SERVERS='cmd {port}; ...' で追加)
-	@$(BUILD)/bench $(BUILD)/bench.csv $(BINARIES)
+bench: $(BINARIES) $(BUILD)/bench ## 接続と往復のコストを測って並べる (QUICK=1 で短く、CHAPTERS='05 06' で選ぶ、SERVERS='cmd {port}; ...' で追加)
+	@$(foreach p,$(filter-out $(FOUND),$(PEERS)),echo '$p は測りません: $(header_$p) がありません (make setup)';)
+	@$(BUILD)/bench $(BUILD)/bench.csv $(BINARIES) $(FOUND:%=$(BUILD)/peer/%)
 	@if ! command -v gnuplot >/dev/null; then echo '図は描きません: gnuplot がありません (make setup)'; \
 	else gnuplot -c tests/bench.gnuplot $(BUILD)/bench.csv $(BUILD) && echo '図: $(BUILD)/bench-*.svg'; fi
 

@@ -1,7 +1,16 @@
 # テスト、測定、わざと壊したサーバーの作り方と、この本に手を入れる人の打つもの (docs/CONTRIBUTING.md)。
 # Makefile が読みこむ。
 
-SOURCES  := $(wildcard common/*.cpp chapters/*/*.cpp tests/*.cpp)
+# make bench で章と並べて測るライブラリ。PEERS= で減らせる。ヘッダーがあるものだけを作る。
+PEERS           := asio libevent libuv
+header_asio     := asio.hpp
+header_libevent := event2/event.h
+header_libuv    := uv.h
+link_libevent   := -levent_core
+link_libuv      := -luv
+FOUND           := $(foreach p,$(PEERS),$(if $(wildcard /usr/include/$(header_$p)),$p))
+
+SOURCES  := $(wildcard common/*.cpp chapters/*/*.cpp tests/*.cpp) $(FOUND:%=tests/peers/%.cpp)
 HARNESS  := $(call objects,tests/client.cpp tests/process.cpp common/*.cpp)
 TESTS    := $(call objects,tests/main.cpp tests/servers.cpp tests/*_test.cpp)
 MUTANTS  := $(patsubst tests/mutants/%.patch,$(BUILD)/mutant/%,$(wildcard tests/mutants/*.patch))
@@ -77,6 +86,11 @@ $(BUILD)/tests: $(TESTS) $(HARNESS)
 $(BUILD)/unit: $(call objects,tests/main.cpp tests/unit_test.cpp common/*.cpp)
 $(BUILD)/demo $(BUILD)/bench $(BUILD)/tests $(BUILD)/unit:
 	$(Q)$(DYNAMIC)
+
+bench: $(FOUND:%=$(BUILD)/peer/%)
+$(FOUND:%=$(BUILD)/peer/%): $(BUILD)/peer/%: $(BUILD)/obj/tests/peers/%.o $(call objects,common/*.cpp)
+	@mkdir -p $(@D)
+	$(Q)$(DYNAMIC) $(link_$*)
 
 # macOS の doctest は、コンパイラーが初めから探すところにはない。
 $(TESTS) doctest: CPPFLAGS += $(addprefix -isystem,$(wildcard /opt/homebrew/include))
