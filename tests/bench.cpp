@@ -36,31 +36,36 @@ using Values = std::vector<double>; // ラウンドごとの値
 // 表の一行。
 struct Row {
     std::string command; // {port} がなければ、ポートを引数に足して起こす
-    std::string load;    // floor, churn, hold のどれか
+    std::string load;    // floor, churn, hold, 1% のどれか
     int connections = 0;
+    Row* next = nullptr;                        // hold のあと、同じ接続で測る 1%
     std::string linkage = "";                   // " (static)" か " (dynamic)"
     std::map<std::string, Values> results = {}; // 表の列の名前でさがす
     int failures = 0;
-    std::string note = ""; // 最初の失敗のわけ
+    bool limited = false; // N 本は持てない。方式の限りなので、失敗には数えない
+    std::string note = ""; // 最初の失敗か、持てないわけ
 };
 
-constexpr int rounds = 3;
-constexpr auto full_window = 2000ms; // 一つの測定の長さ
-constexpr auto quick_window = 200ms; // QUICK=1 のとき
-constexpr auto warm_up = 100ms;      // どの測定の前にもあり、どの数にも入れない
+// 数が足りないのでなく、返したものが誤っている。
+struct WrongEcho : std::logic_error {
+    using logic_error::logic_error;
+};
+
+constexpr auto warm_up = 100ms; // どの測定の前にもあり、どの数にも入れない
 constexpr auto probe_interval = 1ms;
 constexpr std::size_t sample = 1000; // だれが受け持ったかを数える接続の数
 
-std::chrono::milliseconds window = full_window;
-const std::vector<int> held = {1, 100, 1000, 9000};
+int rounds = 3;
+std::chrono::milliseconds window = 1000ms; // 一つの測定の長さ
+std::vector<int> held = {1, 100, 1000, 9000};
 double floor_us = 0; // このラウンドの下限
 int server_cpu = -1;
 int generator_cpu = -1;
 volatile std::sig_atomic_t server_group = 0; // Ctrl-C で終わらせるプロセスグループ
 
-void expect(bool good, const char* otherwise) {
+template <typename Error = std::runtime_error> void expect(bool good, const char* otherwise) {
     if (!good) {
-        throw std::runtime_error(otherwise);
+        throw Error(otherwise);
     }
 }
 
@@ -99,6 +104,8 @@ struct Family {
     double living = 0;  // 今いるプロセスが使った CPU 時間 (マイクロ秒)
     double dead = 0;    // それらが回収した子プロセスの分
     bool asleep = true; // すべてのスレッドが眠っている
+
+    double cpu() const { return living + dead; }
 };
 
 void add_descendants(pid_t parent, Family& family) {
@@ -202,7 +209,7 @@ struct Connection {
     void receive() {
         const std::string bytes = client.receive(size);
         expect(bytes.size() == size, "サーバーが接続を閉じた");
-        expect(bytes == message(received++), "違うバイトが返った");
+        expect<WrongEcho>(bytes == message(received++), "違うバイトが返った");
     }
 };
 using Crowd = std::deque<Connection>;
@@ -222,22 +229,24 @@ int churn(const Endpoint& server, int count, Clock::time_point stop) {
             connection.client.finish_writing();
         }
         for (const Connection& connection : wave) {
-            expect(connection.client.receive(1).empty(), "余計なバイトが返った");
+            expect<WrongEcho>(connection.client.receive(1).empty(), "余計なバイトが返った");
         }
     }
     return finished;
 }
 
-// hold: どの接続も、返事がそろうとすぐに次を送る。済んだ往復の数を返す。
-int echo_everywhere(Crowd& crowd, Clock::time_point stop) {
+// hold (step が 1) と 1% (step が 100): step 本ごとに一本が、返事がそろうとすぐに次を送る。
+// 済んだ往復の数を返す。
+int echo_everywhere(Crowd& crowd, std::size_t step, Clock::time_point stop) {
     const Socket epoll{epoll_create1(0)};
-    for (Connection& connection : crowd) {
-        epoll_event event{EPOLLIN, {.ptr = &connection}};
-        epoll_ctl(epoll.fd(), EPOLL_CTL_ADD, connection.client.fd(), &event);
-        connection.send();
+    std::size_t active = 0;
+    for (std::size_t i = 0; i < crowd.size(); i += step, ++active) {
+        epoll_event event{EPOLLIN, {.ptr = &crowd[i]}};
+        epoll_ctl(epoll.fd(), EPOLL_CTL_ADD, crowd[i].client.fd(), &event);
+        crowd[i].send();
     }
     int finished = 0;
-    for (std::size_t active = crowd.size(); active > 0;) {
+    while (active > 0) {
         std::array<epoll_event, 256> events{};
         const int n = epoll_wait(epoll.fd(), events.data(), static_cast<int>(events.size()),
                                  static_cast<int>(std::chrono::milliseconds(deadline).count()));
@@ -294,7 +303,7 @@ Family measure_cost(Row& row, const std::function<int(Clock::time_point)>& load)
     row.results["kop/s"].push_back(operations / length.count());
     row.results["gen us"].push_back((clock_us(CLOCK_PROCESS_CPUTIME_ID) - own) / operations);
     Family after = family();
-    const double used = after.living + after.dead - before.living - before.dead;
+    const double used = after.cpu() - before.cpu();
     row.results["CPU us"].push_back(used / operations);
     row.results["xfloor"].push_back(used / operations / floor_us);
     return after;
@@ -332,7 +341,8 @@ void measure_hold(Row& row, const Server& server) {
             crowd.back().send();
             crowd.back().receive(); // 返事があれば、受け持つものがいる
         }
-    } catch (const std::exception& error) {
+    } catch (const std::runtime_error& error) {
+        row.limited = holding > 0;
         throw std::runtime_error(std::to_string(holding) + " 本まで: " + error.what());
     }
     const Family serving = family();
@@ -341,12 +351,18 @@ void measure_hold(Row& row, const Server& server) {
     row.results["KiB"].push_back((memory_kib(serving) - idle) / row.connections);
 
     probe(crowd.front(), warm_up);
+    const double before = family().cpu();
     const Values latencies = probe(crowd.front(), window);
-    row.results["p50 us"].push_back(latencies[latencies.size() / 2]);
-    row.results["p99 us"].push_back(latencies[latencies.size() * 99 / 100]);
-    row.results["max us"].push_back(latencies.back());
+    const auto count = latencies.size();
+    row.results["one us"].push_back((family().cpu() - before) / static_cast<double>(count));
+    row.results["p50 us"].push_back(latencies[count / 2]);
+    row.results["p99 us"].push_back(latencies[count * 99 / 100]);
 
-    measure_cost(row, [&](Clock::time_point stop) { return echo_everywhere(crowd, stop); });
+    measure_cost(row, [&](Clock::time_point stop) { return echo_everywhere(crowd, 1, stop); });
+    if (row.next != nullptr) {
+        measure_cost(*row.next,
+                     [&](Clock::time_point stop) { return echo_everywhere(crowd, 100, stop); });
+    }
 }
 
 // 下限: いつでも準備のできたソケットで recv と send をするだけの CPU 時間。クライアントの側の
@@ -388,8 +404,8 @@ void pin_to(int number) {
 }
 
 void measure(Row& row) {
-    if (row.load == "hold" && row.failures > 0) {
-        return; // 持てないと、もうわかっている
+    if (row.limited || row.load == "1%") {
+        return; // 持てないと、もうわかっている。1% は、hold といっしょに測る
     }
     try {
         pin_to(server_cpu); // ここで起こしたプロセスは、その子孫も、ずっとここで動く
@@ -405,7 +421,8 @@ void measure(Row& row) {
         row.linkage = linkage_of(server.pid());
         (row.load == "churn" ? measure_churn : measure_hold)(row, server);
     } catch (const std::exception& error) {
-        row.note = row.failures++ == 0 ? error.what() : row.note;
+        row.failures += row.limited ? 0 : 1;
+        row.note = row.note.empty() ? error.what() : row.note;
     }
 }
 
@@ -437,12 +454,13 @@ std::string cell(const Row& row, const std::string& head) {
     if (found != row.results.end()) {
         const auto [least, most] = std::ranges::minmax(found->second);
         text = number(median(found->second));
-        text += range == head.npos ? "" : " [" + number(least) + "-" + number(most) + "]";
+        text += range == head.npos || rounds == 1 ? ""
+                                                  : " [" + number(least) + "-" + number(most) + "]";
     }
     return std::string(head.size() - std::min(head.size(), text.size()), ' ') + text;
 }
 
-void print_table(const std::vector<Row>& rows, const std::vector<std::string>& heads) {
+void print_table(const std::deque<Row>& rows, const std::vector<std::string>& heads) {
     std::printf("\n load      N");
     for (const std::string& head : heads) {
         std::printf(" %s", head.c_str());
@@ -452,18 +470,22 @@ void print_table(const std::vector<Row>& rows, const std::vector<std::string>& h
         if (std::exchange(server, label(row)) != label(row)) {
             std::printf("\n%s%s", server.c_str(), row.linkage.c_str());
         }
+        if (row.results.empty() && row.note.empty()) {
+            continue; // hold が測れなかった 1%
+        }
         std::printf("\n %-5s %5d", row.load.c_str(), row.connections);
         for (const std::string& head : row.results.empty() ? std::vector<std::string>() : heads) {
             std::printf(" %s", cell(row, head).c_str());
         }
         if (row.failures > 0) {
-            std::printf(" 失敗 %d 回: %s", row.failures, row.note.c_str());
+            std::printf(" 失敗 %d 回:", row.failures);
         }
+        std::printf("%s%s", row.note.empty() ? "" : " ", row.note.c_str());
     }
     std::printf("\n");
 }
 
-void write_csv(const std::string& path, const std::vector<Row>& rows) {
+void write_csv(const std::string& path, const std::deque<Row>& rows) {
     std::ofstream file(path);
     file << "server,load,connections,result,median,min,max\n";
     for (const Row& row : rows) {
@@ -478,8 +500,9 @@ void write_csv(const std::string& path, const std::vector<Row>& rows) {
 constexpr const char* legend = R"(
 churn   N 本がいっせいに来て、一往復し、閉じます。みな去ると次の N 本が来ます。
 hold    N 本をつないだまま、すべてで往復をくり返します。一往復は 64 バイトです。
+1%      N 本をつないだまま、百本に一本だけで往復をくり返します。
 下限    準備のできたソケットで recv と send をするだけのものです (floor)。
-CPU us  サーバーとその子孫が、churn は接続一本、hold は一往復に使った CPU 時間
+CPU us  サーバーとその子孫が、churn は接続一本、ほかは一往復に使った CPU 時間
         (マイクロ秒) です。ログを書く分と、返事を届ける分も含みます。終わった
         子プロセスの分は 10 ミリ秒刻みなので、20 ミリ秒 / 回数までずれます。
         SIGCHLD を無視するサーバーでは、読めないので - です。
@@ -489,6 +512,7 @@ gen us  負荷をかける側の CPU 時間です。CPU us より大きければ
 workers 初めの 1000 本を受け持ったプロセスやスレッドの数と、各々の本数です。
 p50 us  ほかが黙っている中で、一本だけが一秒に 1000 回、決まった時刻に送り、
         その時刻から返事までの時間です。半分 (p99 は 99%) の回がこれ以内です。
+one us  そのときの、一往復の CPU us です。眠って起こされる分も含みます。
 KiB     接続一本で増えるメモリです。PSS とページテーブル (VmPTE) を含み、
         カーネルのスタックとソケットを含みません。
 proc    N 本をつないだときのプロセスの数です。thr はスレッドの数です。
@@ -506,17 +530,17 @@ void choose_cpus() {
     }
 }
 
-// hold の一行では、二度測る。
-void announce(std::size_t servers) {
-    const auto minutes = [&](std::size_t holds,
-                             std::chrono::duration<double, std::ratio<60>> each) {
-        return static_cast<double>(rounds * (1 + 2 * servers * (1 + holds))) * each.count();
-    };
-    std::printf("およそ %.1f 分かかります (QUICK=1 なら %.1f 分で、目安の値です)。\n"
+// hold の一行では二度測る。用意には、一本に 0.2 ミリ秒ほどかかる。
+void announce(const std::deque<Row>& rows) {
+    std::chrono::duration<double, std::ratio<60>> each{};
+    for (const Row& row : rows) {
+        each += (window + warm_up) * (row.load == "hold" ? 2 : 1);
+        each += row.load == "hold" ? row.connections * 200us : 0us;
+    }
+    std::printf("およそ %.1f 分かかります (QUICK=1 で短くなります)。\n"
                 "サーバーは CPU %d に、負荷をかける側は CPU %d に固定します%s。\n"
                 "%d ラウンドの中央値 [最小-最大] です。一つの測定は %.1f 秒です。\n",
-                minutes(held.size(), full_window + warm_up),
-                minutes(held.size() - 1, quick_window + warm_up), server_cpu, generator_cpu,
+                rounds * each.count(), server_cpu, generator_cpu,
                 server_cpu == generator_cpu ? " (一つしかなく、取りあうので、目安の値です)" : "",
                 rounds, std::chrono::duration<double>(window).count());
     std::fflush(stdout);
@@ -547,19 +571,23 @@ int main(int argc, char* argv[]) try {
     for (std::string command; std::getline(servers >> std::ws, command, ';');) {
         commands.push_back(command);
     }
-    const bool full = environment("QUICK") != "1";
-    window = full ? full_window : quick_window;
+    if (environment("QUICK") == "1") {
+        rounds = 1;
+        window = 200ms;
+        held.pop_back();
+    }
     choose_cpus();
-    announce(commands.size());
-    std::vector<Row> rows = {{"下限", "floor", 64}};
+    std::deque<Row> rows = {{"下限", "floor", 64}}; // 足しても、行のアドレスは変わらない
     for (const std::string& command : commands) {
-        rows.insert(rows.end(), {{command, "churn", 8}, {command, "churn", 32}});
+        rows.push_back({command, "churn", 8});
+        rows.push_back({command, "churn", 32});
         for (const int connections : held) {
-            if (full || connections < held.back()) {
-                rows.push_back({command, "hold", connections});
-            }
+            Row& hold = rows.emplace_back(Row{command, "hold", connections});
+            hold.next =
+                connections < 100 ? nullptr : &rows.emplace_back(Row{command, "1%", connections});
         }
     }
+    announce(rows);
 
     std::signal(SIGINT, on_signal);
     std::signal(SIGTERM, on_signal);
@@ -579,10 +607,12 @@ int main(int argc, char* argv[]) try {
     write_csv(argv[1], rows);
     print_table(rows, {" CPU us [min-max]", "xfloor", "gen us", " kop/s [min-max]", "workers",
                        " min", " max"});
+    const bool failed = std::ranges::any_of(rows, [](const Row& row) { return row.failures > 0; });
     std::erase_if(rows, [](const Row& row) { return !row.results.contains("p50 us"); });
-    print_table(rows, {"p50 us [min-max]", " p99 us [min-max]", "max us", "   KiB [min-max]",
-                       "proc", " thr"});
+    print_table(rows, {"p50 us [min-max]", " p99 us [min-max]", "one us", "  KiB [min-max]", "proc",
+                       " thr"});
     std::printf("%s", legend);
+    return failed ? 1 : 0;
 } catch (const std::exception& error) {
     std::fprintf(stderr, "error: %s\n", error.what());
     return 1;

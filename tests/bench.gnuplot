@@ -20,7 +20,7 @@ shape(i) = int(word("7 5 9 13 11 15 6 4", (i - 1) % 8 + 1))
 # 横の位置。違えば描かない。同じ N の点が重ならないよう、少しずつ横にずらす。
 pick(i, load, result, x) = strcol(1) eq word(servers, i) && strcol(2) eq load && strcol(4) eq result ? x : NaN
 bar(i) = pick(i, "churn", "CPU us", column(3) == 8 ? i : NaN)
-hold(i, result) = pick(i, "hold", result, column(3) * 1.06 ** (i - (count + 1) / 2.0))
+at(i, load, result) = pick(i, load, result, column(3) * 1.06 ** (i - (count + 1) / 2.0))
 
 set output ARG2 . "/bench-cpu.svg"
 set multiplot layout 1, 2
@@ -41,20 +41,31 @@ set logscale x
 set xrange [0.7:15000]
 set xtics norotate (1, 10, 100, 1000, 10000)
 set key outside right center vertical Left reverse samplen 2
-plot for [i = 1:count] data using (hold(i, "CPU us")):5:6:7 with yerrorlines lw 2 pt shape(i) lc rgb color(i) title word(servers, i), \
+plot for [i = 1:count] data using (at(i, "hold", "CPU us")):5:6:7 with yerrorlines lw 2 pt shape(i) lc rgb color(i) title word(servers, i), \
      data using (strcol(2) eq "floor" ? 0.7 : NaN):5:(15000):(0) with vectors nohead dt 2 lc rgb "#222222" title "下限"
+unset multiplot
+
+# poll は N 本のすべてを、epoll は準備のできたものだけを見る。両対数なら、比例は傾き 1 の直線になる。
+set output ARG2 . "/bench-ready.svg"
+set multiplot layout 1, 2
+set logscale y
+set yrange [1:*]
+set title "一本だけが話すときの、一往復の CPU 時間"
+plot for [i = 1:count] data using (at(i, "hold", "one us")):5:6:7 with yerrorlines lw 2 pt shape(i) lc rgb color(i) title word(servers, i)
+set title "百本に一本が話すときの、一往復の CPU 時間 (1%)"
+plot for [i = 1:count] data using (at(i, "1%", "CPU us")):5:6:7 with yerrorlines lw 2 pt shape(i) lc rgb color(i) title word(servers, i)
 unset multiplot
 
 set output ARG2 . "/bench-latency.svg"
 set title "ほかが黙っているときの、一往復の時間 (実線は p50、点線は p99)"
 set logscale y
 set yrange [10:*]
-plot for [i = 1:count] data using (hold(i, "p50 us")):5:6:7 with yerrorlines lw 2 pt shape(i) lc rgb color(i) title word(servers, i), \
-     for [i = 1:count] data using (hold(i, "p99 us")):5 with linespoints dt 2 pt shape(i) ps 0.6 lc rgb color(i) notitle
+plot for [i = 1:count] data using (at(i, "hold", "p50 us")):5:6:7 with yerrorlines lw 2 pt shape(i) lc rgb color(i) title word(servers, i), \
+     for [i = 1:count] data using (at(i, "hold", "p99 us")):5 with linespoints dt 2 pt shape(i) ps 0.6 lc rgb color(i) notitle
 
 set output ARG2 . "/bench-memory.svg"
 set title "つないだままの接続一本で増えるメモリ (PSS とページテーブル)"
 set ylabel "KiB"
 unset logscale y
 set yrange [0:*]
-plot for [i = 1:count] data using (hold(i, "KiB")):5:6:7 with yerrorlines lw 2 pt shape(i) lc rgb color(i) title word(servers, i)
+plot for [i = 1:count] data using (at(i, "hold", "KiB")):5:6:7 with yerrorlines lw 2 pt shape(i) lc rgb color(i) title word(servers, i)
