@@ -26,6 +26,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
+using namespace std::chrono_literals;
 
 // talk の間隔と回数を変えたら、ここも変える。
 constexpr const char* headline = "三つのクライアント A, B, C が続けて接続し、"
@@ -48,7 +49,11 @@ struct Chapter {
     std::string program;
     std::string title;
     std::vector<Visit> visits;
+    std::string among_silent; // 黙った人がいるときの一行
 };
+
+constexpr int silent = 64;                // 第4章のスレッドと同じ数
+constexpr milliseconds patience = 1000ms; // 返事をここまで待つ
 
 double seconds_since(Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
@@ -91,6 +96,29 @@ std::vector<Visit> measure(const std::string& program) {
         visits.push_back(client.get());
     }
     return visits;
+}
+
+// 黙った人が silent 人いるところに A が来て、一言話す。返事は来るか。
+std::string measure_among_silent(const std::string& program) {
+    const Server server({program});
+    std::vector<Client> crowd;
+    for (int i = 0; i < silent; ++i) {
+        crowd.emplace_back(server.endpoint);
+    }
+    const auto start = Clock::now();
+    const Client a(server.endpoint);
+    a.send("A\n");
+    while (!a.has_something_to_read() && Clock::now() - start < patience) {
+        std::this_thread::sleep_for(1ms);
+    }
+    std::ostringstream text;
+    text << "黙った " << silent << " 人のあとに来た A は、";
+    if (a.has_something_to_read()) {
+        text << std::ceil(seconds_since(start) * 1000) << " ミリ秒で返事をもらえた。";
+    } else {
+        text << patience.count() / 1000 << " 秒待っても返事がない。";
+    }
+    return text.str();
 }
 
 // server.cpp の最初の行 "// 第1章 反復サーバー (iterative server): ..." から題を取る。
@@ -163,7 +191,7 @@ void draw_text(std::ostream& out, const std::vector<Chapter>& chapters, double l
                 << bar('#', column(left) - column(answered)) << "\n";
         }
         out << "    " << axis << "\n    " << labels << " 秒\n  " << conclusion(chapter.visits)
-            << "\n";
+            << "\n  " << chapter.among_silent << "\n";
     }
 }
 
@@ -181,7 +209,7 @@ void draw_svg(std::ostream& out, const std::vector<Chapter>& chapters, double lo
         out << "<rect class='" << style << "' x='" << x << "' y='" << y << "' width='" << width
             << "' height='" << height << "' rx='3'/>\n";
     };
-    const long height = 96 + 186 * std::ssize(chapters);
+    const long height = 96 + 208 * std::ssize(chapters);
     out << "<svg xmlns='http://www.w3.org/2000/svg' role='img' width='760' height='" << height
         << "' viewBox='0 0 760 " << height << "'>\n<title>" << headline << "</title>\n"
         << R"(<style>
@@ -192,8 +220,17 @@ text { font: 14px "Noto Sans CJK JP", "Hiragino Sans", "Yu Gothic", sans-serif; 
 .waiting { fill: #ffdf9e; stroke: #d99a1c }
 .served { fill: #1f8a70; stroke: #1f8a70 }
 .grid { fill: #d8dee4 }
+.paper { fill: #ffffff }
+@media (prefers-color-scheme: dark) {
+text { fill: #e6edf3 }
+.program, .axis { fill: #9fb0c3 }
+.waiting { fill: #5a4413; stroke: #e69f00 }
+.served { fill: #2ea88a; stroke: #2ea88a }
+.grid { fill: #3a4450 }
+.paper { fill: #0d1117 }
+}
 </style>
-<rect width='100%' height='100%' rx='12' fill='#ffffff'/>
+<rect class='paper' width='100%' height='100%' rx='12'/>
 )";
     text("title", 28, 38, headline);
     bar("waiting", 28, 54, 28, 12);
@@ -216,7 +253,8 @@ text { font: 14px "Noto Sans CJK JP", "Hiragino Sans", "Yu Gothic", sans-serif; 
             row += 26;
         }
         text("conclusion", 28, y + 136, conclusion(chapter.visits));
-        y += 186;
+        text("conclusion", 28, y + 158, chapter.among_silent);
+        y += 208;
     }
     out << "</svg>\n";
 }
@@ -231,7 +269,7 @@ int main(int argc, char* argv[]) {
         if (argument == "--svg" && i + 1 < argc) {
             svg_path = argv[++i];
         } else {
-            chapters.push_back({argument, title_of(argument), {}});
+            chapters.push_back({argument, title_of(argument), {}, ""});
         }
     }
     const bool terminal = isatty(STDOUT_FILENO) == 1;
@@ -239,10 +277,11 @@ int main(int argc, char* argv[]) {
         std::cout << (terminal ? "\r\033[K" + line : "") << std::flush;
     };
     double longest = 0; // どの章も同じ物差しで描く
-    for (auto& [program, title, visits] : chapters) {
+    for (auto& [program, title, visits, among_silent] : chapters) {
         progress(title + " を測っています...");
         try {
             visits = measure(program);
+            among_silent = measure_among_silent(program);
         } catch (const std::exception& error) {
             const std::string reason = error.what();
             progress("");
