@@ -105,6 +105,7 @@ std::string measure_among_silent(const std::string& program) {
     for (int i = 0; i < silent; ++i) {
         crowd.emplace_back(server.endpoint);
     }
+    eventually([&] { return server.asleep(); }); // 受け付けおえるのを待つ
     const auto start = Clock::now();
     const Client a(server.endpoint);
     a.send("A\n");
