@@ -296,7 +296,7 @@ TEST_SUITE("protocol") {
     }
 
     TEST_CASE("去ったクライアントに送っても、失うのはその接続だけ") {
-        INFO("読むところ: docs/00-introduction.md「比べる」の SIGPIPE");
+        INFO("読むところ: docs/01-iterative.md「クライアントが、サーバーを終わらせる」");
         for (const Model& model : models()) {
             check_only_it_is_lost(model, [&](Server& server) {
                 Client flooding(server.endpoint); // サーバーが send(2) で待っている間に去る
