@@ -31,7 +31,7 @@ CLIENTS  := $(BUILD)/client $(BUILD)/client05
 comma    := ,
 objects   = $(patsubst %.cpp,$(BUILD)/obj/%.o,$(wildcard $1))
 
-.PHONY: help all client client05 demo test check bench mutant predict check-notes setup clean FORCE
+.PHONY: help all client client05 demo test check bench mutant variant predict check-notes setup clean FORCE
 .DELETE_ON_ERROR:
 .SECONDEXPANSION:
 
@@ -58,7 +58,7 @@ demo: $(BINARIES) $(BUILD)/demo ## 三つのクライアントがどう待たさ
 
 test: $(filter setup,$(MAKECMDGOALS)) ## すべてのテストを走らせる
 	@$(MAKE) -s $(PARALLEL) all $(BUILD)/tests
-	@$(if $(SANITIZE),,$(MAKE) -s $(PARALLEL) -k $(BUILD)/mutant/sigpipe $(BUILD)/mutant/no-reuseaddr || :)
+	@$(MAKE) -s $(PARALLEL) -k $(VARIANTS) $(if $(SANITIZE),,$(BUILD)/mutant/sigpipe $(BUILD)/mutant/no-reuseaddr) || :
 	@$(BUILD)/tests --build=$(BUILD) -tse=diagnosis$(if $(SANITIZE),$(comma)mutant) $(TEST_FLAGS)
 
 check: $(if $(SERVER),$(BUILD)/tests) ## 自分のサーバーを確かめる (make check SERVER='./my-server {port}' CHAPTER=02)
@@ -66,11 +66,14 @@ check: $(if $(SERVER),$(BUILD)/tests) ## 自分のサーバーを確かめる (m
 
 bench: $(BINARIES) $(BUILD)/bench ## 接続と往復のコストを測って並べる (QUICK=1 で短く、CHAPTERS='05 06' で選ぶ、SERVERS='cmd {port}; ...' で追加)
 	@$(foreach p,$(filter-out $(FOUND),$(PEERS)),echo '$p は測りません: $(header_$p) がありません (make setup)';)
-	@$(BUILD)/bench $(BUILD)/bench.csv $(BINARIES) $(FOUND:%=$(BUILD)/peer/%)
+	@$(MAKE) -s $(PARALLEL) -k $(VARIANTS) || :
+	@$(BUILD)/bench $(BUILD)/bench.csv $(BINARIES) $$(ls $(VARIANTS) 2>/dev/null) $(FOUND:%=$(BUILD)/peer/%)
 	@if ! command -v gnuplot >/dev/null; then echo '図は描きません: gnuplot がありません (make setup)'; \
 	else gnuplot -c tests/bench.gnuplot $(BUILD)/bench.csv $(BUILD) && echo '図: $(BUILD)/bench-*.svg'; fi
 
 mutant: $(BUILD)/mutant/$(or $(NAME),?) ## わざと壊したサーバーを作る (make mutant NAME=forgotten-close)
+variant: $(BUILD)/variant/$(or $(NAME),?) ## 章にない、別の方式のサーバーを作る (make variant NAME=prefork)
+mutant variant:
 	@edited=$$(git diff --name-only -- chapters common 2>/dev/null | tr '\n' ' '); [ -z "$$edited" ] || \
 	echo "注意: 書き換えたままのソースから作った: $$edited(戻すには git checkout chapters common)"
 	@echo '動かし方: $< 7777      (止めるには Ctrl-C)'

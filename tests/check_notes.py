@@ -293,10 +293,11 @@ def check_links(note):
 def check_make(place, command):
     """コマンドの中の make の、目標と NAME= を確かめる。"""
     for words in re.findall(r'(?:^|[;&|] *|time )make((?: +[^\s;&|]+)+)', command):
+        kind = 'variant' if 'variant' in words.split() else 'mutant'
         for word in words.split():
             name = re.fullmatch(r'NAME=([a-z0-9-]+)', word)
             if name:
-                check_name(place, f'tests/mutants/{name[1]}.patch')
+                check_name(place, f'tests/{kind}s/{name[1]}.patch')
             elif re.fullmatch(r'\w[\w./-]*', word):
                 check_name(place, f'make {word}')
 
@@ -305,11 +306,11 @@ def check_name(place, name):
     """make の目標か、ファイルか、作るプログラムの名前が、本当にあること。NN は章の番号の代わり。"""
     counts['名前'] += 1
     built = re.fullmatch(r'build/(?:([a-z]+)/)?[\w-]+', re.sub('^make chapter', 'build/chapter', name))
-    mutant = re.fullmatch(r'build/mutant/([\w-]+)', name)
+    patched = re.fullmatch(r'build/(mutant|variant)/([\w-]+)', name)
     if 'NN' in name:
         known = name in ('make chapterNN', 'make diffNN', 'build/chapterNN') or glob.glob(name.replace('NN', '*'))
-    elif mutant:
-        known = os.path.isfile(f'tests/mutants/{mutant[1]}.patch')
+    elif patched:
+        known = os.path.isfile(f'tests/{patched[1]}s/{patched[2]}.patch')
     elif built and name != 'build/obj':  # chapter% の規則はない章にも当てはまるので、リンクするかどうかを見る
         known = f'-o {built[0]}' in (make('-nB', built[0], f'SANITIZE={built[1] or ""}') or '')
     elif name.startswith('make diff'):

@@ -1,4 +1,4 @@
-# テスト、測定、わざと壊したサーバーの作り方と、この本に手を入れる人の打つもの (docs/CONTRIBUTING.md)。
+# テスト、測定、わざと壊したサーバーや別の方式のサーバーの作り方と、この本に手を入れる人の打つもの (docs/CONTRIBUTING.md)。
 # Makefile が読みこむ。
 
 # make bench で章と並べて測るライブラリ。PEERS= で減らせる。ヘッダーがあるものだけを作る。
@@ -14,6 +14,7 @@ SOURCES  := $(wildcard common/*.cpp chapters/*/*.cpp tests/*.cpp) $(FOUND:%=test
 HARNESS  := $(call objects,tests/client.cpp tests/process.cpp common/*.cpp)
 TESTS    := $(call objects,tests/main.cpp tests/servers.cpp tests/*_test.cpp)
 MUTANTS  := $(patsubst tests/mutants/%.patch,$(BUILD)/mutant/%,$(wildcard tests/mutants/*.patch))
+VARIANTS := $(patsubst tests/variants/%.patch,$(BUILD)/variant/%,$(wildcard tests/variants/*.patch))
 
 # g++ 12 と 13 は、-O3 で std::string をつなぐと、ありもしない重なりを警告する (GCC のバグ 105651)。
 # それだけは誤りとしない。clang++ は -Wrestrict を知らない。
@@ -32,11 +33,11 @@ endif
 
 # ---- 打つもの
 
-soak: all $(BUILD)/tests ## たくさんの接続のあとに、何もたまらないことを確かめる (CONNECTIONS=100000 VISITS=1000)
+soak: all $(BUILD)/tests $(VARIANTS) ## たくさんの接続のあとに、何もたまらないことを確かめる (CONNECTIONS=100000 VISITS=1000)
 	@CONNECTIONS=$(or $(CONNECTIONS),100000) VISITS=$(or $(VISITS),1000) \
 	$(BUILD)/tests --build=$(BUILD) -tc='10000*,50 人が好きな*' --duration=true
 
-flaky: all $(BUILD)/tests $(if $(SANITIZE),,$(MUTANTS)) ## すべてのテストを、忙しい中で何度も走らせる (N=20 回、T='*ポート*' で名前を絞る)
+flaky: all $(BUILD)/tests $(VARIANTS) $(if $(SANITIZE),,$(MUTANTS)) ## すべてのテストを、忙しい中で何度も走らせる (N=20 回、T='*ポート*' で名前を絞る)
 	@sh tests/flaky.sh $(or $(N),5) $(BUILD)/tests --build=$(BUILD) $(if $(SANITIZE),-tse=mutant) -tc='$(or $(T),*)' $(TEST_FLAGS)
 
 unit: $(BUILD)/unit ## common/ の単体テストだけを走らせる (macOS でも動く)
@@ -75,8 +76,13 @@ chapter%:
 		)第$*章のサーバーはありません)。あるのは $(NUMBERS:%=chapter%) です (クライアントは make client)' >&2; exit 2
 
 $(BUILD)/mutant/%:
-	@echo 'make: $(if $(NAME),わざと壊したサーバー "$*" はありません,NAME=名前 をつけてください)。あるのは次のとおりです' >&2
-	@printf '  make mutant NAME=%s\n' $(notdir $(MUTANTS)) >&2; exit 2
+	$(call no_such,わざと壊したサーバー,$(MUTANTS))
+$(BUILD)/variant/%:
+	$(call no_such,別の方式のサーバー,$(VARIANTS))
+define no_such
+@echo 'make: $(if $(NAME),$1 "$*" はありません,NAME=名前 をつけてください)。あるのは次のとおりです' >&2
+@printf '  make $(notdir $(@D)) NAME=%s\n' $(notdir $2) >&2; exit 2
+endef
 
 # ---- 作り方
 
@@ -99,10 +105,15 @@ doctest:
 	@echo '#include <doctest/doctest.h>' | $(COMPILE) -E -x c++ - >/dev/null 2>&1 || \
 		{ echo 'make: テストに要る doctest がありません。make setup で入ります' >&2; exit 2; }
 
-$(MUTANTS): $(BUILD)/mutant/%: tests/mutants/%.patch tests/mutant.sh $(wildcard chapters/*/*.cpp common/*.h) \
-                $(call objects,common/*.cpp)
-	$(if $(V),,@echo 'コンパイル: $@')
-	$(Q)sh tests/mutant.sh $@ '$(COMPILE) $(LDFLAGS)' $(BUILD)/obj
+PATCHED  := tests/patched.sh $(wildcard chapters/*/*.cpp common/*.h) $(call objects,common/*.cpp)
+$(MUTANTS): $(BUILD)/mutant/%: tests/mutants/%.patch $(PATCHED)
+	$(patch)
+$(VARIANTS): $(BUILD)/variant/%: tests/variants/%.patch $(PATCHED)
+	$(patch)
+define patch
+$(if $(V),,@echo 'コンパイル: $@')
+$(Q)sh tests/patched.sh $@ $< '$(COMPILE) $(LDFLAGS)' $(BUILD)/obj
+endef
 
 $(BUILD)/lint/node_modules: tests/lint/package.json
 	@mkdir -p $(@D) && cp $< $(@D)
@@ -111,9 +122,9 @@ $(BUILD)/lint/node_modules: tests/lint/package.json
 # 診断の表: 章ごとに、どの壊し方がどのテストに落ちるか。壊し方の名前、読むところ、テストの名前を、
 # 一行に一つ書く。その章を壊すパッチと、部品を壊すパッチのうち、その章の使う部品のものが当てはまる。
 define diagnosis
-$(BUILD)/diagnosis/$1/%.out: tests/mutants/%.patch tests/mutant.sh $(BUILD)/tests $(call objects,common/*.cpp) $(wildcard chapters/$1-*/*.cpp common/*.h)
+$(BUILD)/diagnosis/$1/%.out: tests/mutants/%.patch tests/patched.sh $(BUILD)/tests $(call objects,common/*.cpp) $(wildcard chapters/$1-*/*.cpp common/*.h)
 	@mkdir -p $$(@D)
-	@sh tests/mutant.sh $$(@:.out=) '$(COMPILE) $(LDFLAGS)' $(BUILD)/obj $1
+	@sh tests/patched.sh $$(@:.out=) $$< '$(COMPILE) $(LDFLAGS)' $(BUILD)/obj $1
 	@CONNECTIONS=1000 SILENT=200 $(BUILD)/tests --server='$$(@:.out=) {port}' --chapter=$1 --deadline=10 >$$@ 2>&1; [ $$$$? -le 1 ]
 $(BUILD)/diagnosis/$1.tsv: $(patsubst tests/mutants/%.patch,$(BUILD)/diagnosis/$1/%.out,$(shell \
                 grep -L '^Flags:' $$(grep -l '^Chapter: $1' tests/mutants/*.patch; for patch in $$(grep -L '^+++ b/chapters' tests/mutants/*.patch); do \
