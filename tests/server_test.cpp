@@ -18,6 +18,7 @@
 #include <set>
 #include <string>
 #include <sys/resource.h>
+#include <sys/select.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -38,7 +39,7 @@ std::pair<int, int> ids_of(const std::string& line) {
     return {pid, tid};
 }
 
-// 動いているサーバーの資源の上限を変える。RLIM_INFINITY なら、もとに戻す。
+// 動いているプロセスの資源の上限を変える。RLIM_INFINITY なら、もとに戻す。
 // 他人のプロセスの上限は root でも変えられないことがあるので、持ち主になってから変える。
 void set_limit(pid_t pid, __rlimit_resource resource, rlim_t soft) {
     struct stat owner {};
@@ -56,6 +57,13 @@ void set_limit(pid_t pid, __rlimit_resource resource, rlim_t soft) {
     int status = -1;
     REQUIRE(waitpid(helper, &status, 0) == helper);
     REQUIRE(status == 0);
+}
+
+void set_limit(const Server& server, __rlimit_resource resource, rlim_t soft) {
+    eventually([&] { return server.asleep(); }); // 作っておく子プロセスがそろう
+    for (const pid_t pid : server.family()) {
+        set_limit(pid, resource, soft);
+    }
 }
 
 std::string first_line(const std::string& path) {
@@ -89,6 +97,17 @@ bool has_ipv6() {
 } // namespace
 
 TEST_SUITE("server") {
+    TEST_CASE("別の方式のサーバーは、どれも作られていて、章のサーバーと同じことを確かめる") {
+        if (!own_program.empty()) { // make why が試すのは、章のサーバーだけ
+            return;
+        }
+        for (const auto& patch : std::filesystem::directory_iterator("tests/variants")) {
+            const std::string name = "variant/" + patch.path().stem().string();
+            CAPTURE(name);
+            CHECK(std::ranges::count(models(), name, &Model::name) == 1);
+        }
+    }
+
     TEST_CASE("どのアドレスでも待ち受け、最初の行がその場所を言う") {
         struct Row {
             const char* address;
@@ -243,7 +262,7 @@ TEST_SUITE("server") {
             std::set<std::pair<int, int>> handlers;
             for (const std::string& line : lines_with(output, "finished")) {
                 handlers.insert(ids_of(line));
-                CHECK((ids_of(line).first == server.pid()) != model.forks);
+                CHECK((ids_of(line).first == server.pid()) != (model.forks || model.preforks));
                 CHECK(contains(line, ": 10 bytes echoed"));
                 const std::string child = std::to_string(ids_of(line).first);
                 CHECK(contains(output, "forked child " + child + "\n") == model.forks);
@@ -254,8 +273,8 @@ TEST_SUITE("server") {
                 acceptors.insert(ids_of(line));
             }
             const std::pair<int, int> main_thread = {server.pid(), server.pid()};
-            if (model.forks || model.threads) { // main は受け付けるだけで、相手をするのは一人に一つ
-                CHECK(handlers.size() == 3);
+            if (model.forks || model.threads || model.hands_over) { // main は受け付けるだけ
+                CHECK((model.hands_over || handlers.size() == 3)); // 相手をするのは一人に一つ
                 CHECK_FALSE(handlers.contains(main_thread));
                 CHECK(acceptors == std::set{main_thread});
             } else {
@@ -292,7 +311,7 @@ TEST_SUITE("server") {
 
     TEST_CASE("スレッドが相手をする章のログは、今いるクライアントの数を言う") {
         for (const Model& model : models()) {
-            if (!model.threads && model.crew == 0) {
+            if (!model.counts()) {
                 continue;
             }
             const Server server({model.program});
@@ -326,8 +345,9 @@ TEST_SUITE("server") {
                 CHECK(std::filesystem::read_symlink(proc + fd) == "/dev/null");
             }
             CHECK(contains(std::filesystem::read_symlink(proc + "/fd/3"), "socket:"));
-            CHECK((thread_sanitized() ||
-                   eventually([&] { return children_of(server.pid()).empty(); })));
+            CHECK((thread_sanitized() || eventually([&] {
+                       return std::ssize(children_of(server.pid())) == model.children();
+                   })));
             server.signal(SIGTERM);
             CHECK(server.wait() == 128 + SIGTERM);
         }
@@ -368,9 +388,7 @@ TEST_SUITE("server") {
             const Endpoint endpoint = endpoint_from_first_line(output);
             const Client client(endpoint);
             CHECK(client.echo("hello") == "hello");
-            REQUIRE(reads(model.forks                       ? "forked"
-                          : model.threads || model.crew > 0 ? "serving"
-                                                            : "accepted"));
+            REQUIRE(reads(model.forks ? "forked" : model.counts() ? "serving" : "accepted"));
             // "accepted" の一行しか入らないようにする。
             while (write(pipe.fd(), "x", 1) == 1) {
             }
@@ -398,7 +416,7 @@ TEST_SUITE("server") {
         for (const Model& model : models()) {
             CAPTURE(model.name);
             Server server({model.program});
-            set_limit(server.pid(), RLIMIT_FSIZE, 1024);
+            set_limit(server, RLIMIT_FSIZE, 1024);
             for (int i = 0; i < 30; ++i) {
                 CHECK(serves(server));
             }
@@ -469,7 +487,7 @@ TEST_SUITE("server") {
             Client first(server.endpoint);
             CHECK(first.echo("before") == "before");
             const auto start = Clock::now();
-            set_limit(server.pid(), RLIMIT_NOFILE, 3);
+            set_limit(server, RLIMIT_NOFILE, 3);
             // 待っている accept(2) は番号を先に取ってあるので、もう一人だけは受け付けられる。
             const Client last(server.endpoint);
             const Client waiting(server.endpoint);
@@ -489,7 +507,7 @@ TEST_SUITE("server") {
                 CHECK(first.echo("while exhausted") == "while exhausted");
             }
             CHECK_FALSE(waiting.has_something_to_read());
-            set_limit(server.pid(), RLIMIT_NOFILE, RLIM_INFINITY);
+            set_limit(server, RLIMIT_NOFILE, RLIM_INFINITY);
             if (!concurrent) {
                 last.finish_writing();
                 CHECK(last.receive_until_closed().empty());
@@ -508,21 +526,22 @@ TEST_SUITE("server") {
             const Server server({model.program}, "", {.as_nobody = true});
             const Client bystander(server.endpoint);
             CHECK(bystander.echo("before") == "before");
-            set_limit(server.pid(), RLIMIT_NPROC, 1);
+            set_limit(server, RLIMIT_NPROC, 1);
             CHECK(Client(server.endpoint).receive_until_closed().empty());
             CHECK(eventually([&] {
                 return !lines_with(server.output(), "failed: Resource temporarily unavailable")
                             .empty();
             }));
             CHECK(bystander.echo("after") == "after");
-            set_limit(server.pid(), RLIMIT_NPROC, RLIM_INFINITY);
+            set_limit(server, RLIMIT_NPROC, RLIM_INFINITY);
             CHECK(serves(server));
         }
     }
 
     TEST_CASE("約束した数のスレッドを作れなければ、始めない") {
         for (const Model& model : models()) {
-            if (model.crew == 0 || sanitized()) { // サニタイザーには、上限が小さすぎる
+            // サニタイザーには、上限が小さすぎる。上限は、プロセスの一つずつに効く。
+            if (model.crew == 0 || model.preforks || sanitized()) {
                 continue;
             }
             CAPTURE(model.name);
@@ -535,6 +554,139 @@ TEST_SUITE("server") {
         }
     }
 
+    TEST_CASE("受け付けて待たせておく人数には限りがあり、待っていた人も、順に相手をしてもらえる") {
+        for (const Model& model : models()) {
+            if (model.crew == 0) {
+                continue;
+            }
+            CAPTURE(model.name);
+            const Server server({model.program}, "127.0.0.1", {.numbers = {"1"}});
+            Client first(server.endpoint);
+            CHECK(first.echo("first") == "first");
+            std::vector<Client> clients;
+            for (int i = 0; i < 100; ++i) {
+                clients.emplace_back(server.endpoint);
+                clients.back().send("hello");
+                clients.back().finish_writing();
+            }
+            // 相手をしてもらっている一人。行列があれば、そこに並ぶ 64 人と、空くのを待つ一人。
+            const size_t few = model.hands_over ? 1 + 64 + 1 : 1;
+            const auto accepted = [&] { return lines_with(server.output(), "accepted").size(); };
+            CHECK(eventually([&] { return accepted() >= few && server.asleep(); }));
+            CHECK(accepted() == few);
+            first.close();
+            for (const Client& client : clients) {
+                CHECK(client.receive_until_closed() == "hello");
+            }
+        }
+    }
+
+    TEST_CASE("作っておいた子プロセスが落ちても、失われるのはその一人だけで、代わりが作られる") {
+        for (const Model& model : models()) {
+            if (!model.preforks) {
+                continue;
+            }
+            CAPTURE(model.name);
+            // SIGCHLD は無視するように言われて始まる。
+            const Server server(
+                {"/bin/sh", "-c", "trap '' CHLD; exec \"$0\" \"$@\"", model.program});
+            const Client victim(server.endpoint);
+            const Client bystander(server.endpoint);
+            CHECK(victim.echo("before") == "before");
+            CHECK(bystander.echo("before") == "before");
+            const std::string accepted = "accepted " + address_of(victim);
+            const pid_t child = ids_of(lines_with(server.output(), accepted).at(0)).first;
+            kill(child, SIGKILL);
+            CHECK(victim.receive_until_closed().empty());
+            CHECK(bystander.echo("after") == "after");
+            CHECK(eventually([&] {
+                return contains(server.output(), "child " + std::to_string(child) + " ended\n") &&
+                       std::ssize(children_of(server.pid())) == model.crew &&
+                       children_of(server.pid(), 'Z').empty();
+            }));
+        }
+    }
+
+    TEST_CASE("始めてすぐに落ちる子プロセスの代わりを、休まずに作りつづけない") {
+        for (const Model& model : models()) {
+            if (!model.preforks) {
+                continue;
+            }
+            CAPTURE(model.name);
+            const Server server({model.program}, "127.0.0.1", {.numbers = {"1"}});
+            const auto start = Clock::now();
+            CHECK(eventually([&] {
+                for (const pid_t child : children_of(server.pid())) {
+                    kill(child, SIGKILL);
+                }
+                return lines_with(server.output(), " ended").size() >= 5;
+            }));
+            CHECK(Clock::now() - start >= std::chrono::milliseconds{400});
+            CHECK(serves(server));
+        }
+    }
+
+    TEST_CASE("親プロセスがどう終わっても、作っておいた子プロセスは残らない") {
+        for (const Model& model : models()) {
+            for (const int number : {SIGTERM, SIGKILL}) {
+                if (!model.preforks) {
+                    continue;
+                }
+                CAPTURE(model.name);
+                CAPTURE(number);
+                Server server({model.program});
+                const Client client(server.endpoint);
+                CHECK(client.echo("hello") == "hello");
+                CHECK(eventually([&] { return std::ssize(server.family()) == 1 + model.crew; }));
+                server.signal(number);
+                CHECK(server.wait() == 128 + number);
+                CHECK(eventually([&] {
+                    return std::ranges::all_of(server.family(), [](pid_t pid) {
+                        return state_of(pid) == 'Z' || state_of(pid) == 0;
+                    });
+                }));
+                CHECK(client.receive_until_closed().empty());
+            }
+        }
+    }
+
+    TEST_CASE("select が見張れない番号のディスクリプタになれば、その接続だけを閉じる") {
+        rlimit limit{};
+        getrlimit(RLIMIT_NOFILE, &limit);
+        for (const Model& model : models()) {
+            if (!model.selects) {
+                continue;
+            }
+            CAPTURE(model.name);
+            const int number = FD_SETSIZE + 50;
+            if (limit.rlim_cur < number + 50) {
+                MESSAGE("ディスクリプタの上限が小さいので確かめられない");
+                continue;
+            }
+            Server server({model.program});
+            const int watched = FD_SETSIZE - usage_of(server.pid()).descriptors;
+            std::vector<Client> clients;
+            for (int i = 0; i < number; ++i) {
+                clients.emplace_back(server.endpoint);
+            }
+            for (int i = 0; i < number; ++i) {
+                const Client& client = clients.at(static_cast<size_t>(i));
+                if (i < watched) {
+                    CHECK(client.echo("hello") == "hello");
+                } else {
+                    CHECK(client.receive_until_closed().empty());
+                }
+            }
+            CHECK(std::ssize(lines_with(server.output(), " is too large for select()")) ==
+                  number - watched);
+            clients.erase(clients.begin(), clients.begin() + 100); // 小さい番号が空く
+            CHECK(
+                eventually([&] { return lines_with(server.output(), "finished").size() == 100; }));
+            CHECK(serves(server));
+            CHECK(server.running());
+        }
+    }
+
     TEST_CASE("イベントループは、取っておくメモリがなければ、そのクライアントだけをあきらめる") {
         for (const Model& model : models()) {
             if (!model.events || sanitized()) {
@@ -544,7 +696,7 @@ TEST_SUITE("server") {
             Server server({model.program});
             const Client bystander(server.endpoint);
             CHECK(bystander.echo("before") == "before");
-            set_limit(server.pid(), RLIMIT_AS, 1);
+            set_limit(server, RLIMIT_AS, 1);
             std::vector<Client> greedy; // 返事を読まない
             while (lines_with(server.output(), " failed: ", "[pid ").empty()) {
                 greedy.emplace_back(server.endpoint);
@@ -556,7 +708,7 @@ TEST_SUITE("server") {
                 REQUIRE(greedy.size() < 100);
             }
             CHECK(bystander.echo("after") == "after");
-            set_limit(server.pid(), RLIMIT_AS, RLIM_INFINITY);
+            set_limit(server, RLIMIT_AS, RLIM_INFINITY);
             CHECK(serves(server));
         }
     }

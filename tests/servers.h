@@ -13,11 +13,18 @@ struct Model {
     bool forks = false;     // クライアントごとにプロセスを作る
     bool threads = false;   // クライアントごとにスレッドを作る
     int crew = 0; // 0 でなければ、作っておいた、この数のスレッドが相手をする
-    bool events = false;      // 一つのスレッドが、全員の相手をする
-    bool epoll = false;       // epoll を使う
+    bool preforks = false;   // それはスレッドでなく、子プロセス
+    bool hands_over = false; // main が受け付けて、それに渡す
+    bool events = false;     // 一つのスレッドが、全員の相手をする
+    bool epoll = false;      // epoll を使う
+    bool edge = false;    // それもエッジトリガーで、EAGAIN になるまで受け取る
+    bool selects = false; // select を使う
     std::string numbers = ""; // アドレスのあとに続く引数の、使い方での書き方
     std::string help = "";    // その説明
     bool ours = true;         // この本のサーバー。引数やログの約束も確かめる
+
+    int children() const { return preforks ? crew : 0; } // だれもいないときの子プロセスの数
+    bool counts() const { return threads || (crew > 0 && !preforks); } // ログが人数を言う
 };
 
 const std::vector<Model>& models();
