@@ -1,0 +1,26 @@
+"""大勢が黙っている中で、一人が 500 往復する (docs/05-poll.md の 9 節)。
+watched.py ポート サーバーのPID 人数... の順に渡す。一往復に使った、サーバーの CPU 時間を表示する。"""
+import socket
+import sys
+
+port, server, *crowds = map(int, sys.argv[1:])
+times = 500
+
+
+def cpu_ns():
+    with open(f"/proc/{server}/schedstat") as file:  # 初めの数が、CPU で動いた時間 (ナノ秒)
+        return int(file.read().split()[0])
+
+
+silent = []
+talker = socket.create_connection(("127.0.0.1", port))
+for crowd in crowds:
+    while len(silent) < crowd - 1:
+        silent.append(socket.create_connection(("127.0.0.1", port)))
+    talker.sendall(b"x")  # 全員が受け付けられるのを待つ
+    talker.recv(1)
+    before = cpu_ns()
+    for i in range(times):
+        talker.sendall(b"x")
+        talker.recv(1)
+    print(f"{crowd} 人: {(cpu_ns() - before) / times / 1000:.1f} マイクロ秒")
