@@ -30,8 +30,8 @@ constexpr int rest = 100;
 struct Client {
     Socket socket;     // 接続済みソケット。ノンブロッキング
     EndpointText peer; // 相手のアドレス
-    std::vector<char> unsent; // 受け取ったのに、まだ送れていないバイト列。ある間は受け取らない
-    long long echoed; // 送り返したバイト数
+    std::vector<char> unsent = {}; // 受け取ったのに、まだ送れていないバイト列。ある間は受け取らない
+    long long echoed = 0; // 送り返したバイト数
 };
 using Clients = std::unordered_map<int, Client>; // ディスクリプタから、クライアントへ
 
@@ -82,7 +82,7 @@ bool accept_clients(const Socket& server, Clients& clients, std::vector<pollfd>&
         }
         const int fd = connection.socket.fd();
         try {
-            clients.emplace(fd, Client{std::move(connection.socket), connection.peer, {}, 0});
+            clients.emplace(fd, Client{std::move(connection.socket), connection.peer});
             watched.push_back({fd, POLLIN, 0});
         } catch (const std::exception& error) {
             clients.erase(fd); // 覚えておくメモリがない: このクライアントだけをあきらめる

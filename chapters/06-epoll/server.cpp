@@ -31,8 +31,8 @@ constexpr int rest = 100;
 struct Client {
     Socket socket;     // 接続済みソケット。ノンブロッキング
     EndpointText peer; // 相手のアドレス
-    std::vector<char> unsent; // 受け取ったのに、まだ送れていないバイト列。ある間は受け取らない
-    long long echoed; // 送り返したバイト数
+    std::vector<char> unsent = {}; // 受け取ったのに、まだ送れていないバイト列。ある間は受け取らない
+    long long echoed = 0; // 送り返したバイト数
 };
 using Clients = std::unordered_map<int, Client>; // ディスクリプタから、クライアントへ
 
@@ -92,7 +92,7 @@ bool accept_clients(const Socket& server, Clients& clients, const Socket& epoll)
         }
         const int fd = connection.socket.fd();
         try {
-            clients.emplace(fd, Client{std::move(connection.socket), connection.peer, {}, 0});
+            clients.emplace(fd, Client{std::move(connection.socket), connection.peer});
             if (!watch(epoll, EPOLL_CTL_ADD, fd, EPOLLIN)) {
                 throw std::system_error(errno, std::generic_category());
             }
@@ -113,11 +113,11 @@ bool accept_clients(const Socket& server, Clients& clients, const Socket& epoll)
     char buffer[64 * 1024]; // だれから受け取るときにも使う
     Clients clients;
     bool resting = false;
-    Clock::time_point accept_again; // 休んでいるなら、この時刻に受け付けを再開する
+    Clock::time_point accept_again; // この時刻までは、受け付けを休む
     for (;;) {
-        if (resting && Clock::now() >= accept_again) {
-            resting = false;
-            watch(epoll, EPOLL_CTL_MOD, server.fd(), EPOLLIN);
+        if (resting != (Clock::now() < accept_again)) {
+            resting = !resting;
+            watch(epoll, EPOLL_CTL_MOD, server.fd(), resting ? 0U : EPOLLIN);
         }
         epoll_event ready[64];
         const int count = epoll_wait(epoll.fd(), ready, std::ssize(ready), resting ? rest : -1);
@@ -125,9 +125,7 @@ bool accept_clients(const Socket& server, Clients& clients, const Socket& epoll)
             const int fd = ready[i].data.fd;
             if (fd == server.fd()) {
                 if (!accept_clients(server, clients, epoll)) {
-                    resting = true;
                     accept_again = Clock::now() + std::chrono::milliseconds(rest);
-                    watch(epoll, EPOLL_CTL_MOD, server.fd(), 0);
                 }
                 continue;
             }
