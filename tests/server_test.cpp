@@ -588,8 +588,7 @@ TEST_SUITE("server") {
             }
             CAPTURE(model.name);
             // SIGCHLD は無視するように言われて始まる。
-            const Server server(
-                {"/bin/sh", "-c", "trap '' CHLD; exec \"$0\" \"$@\"", model.program});
+            const Server server({"/usr/bin/env", "--ignore-signal=CHLD", model.program});
             const Client victim(server.endpoint);
             const Client bystander(server.endpoint);
             CHECK(victim.echo("before") == "before");
