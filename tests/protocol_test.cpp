@@ -397,6 +397,7 @@ TEST_SUITE("protocol") {
             }
             INFO("サーバー: " << model.name);
             const Server server = start(model);
+            settle(server); // 作っておくものがそろう
             std::vector<Client> clients = crowd(server, 50);
             const Usage before = server.usage();
             for (int visits = 2; visits <= 3; ++visits) {
