@@ -102,6 +102,7 @@ std::vector<Visit> measure(const std::string& program) {
 std::string measure_among_silent(const std::string& program) {
     const Server server({program});
     std::vector<Client> crowd;
+    crowd.reserve(silent);
     for (int i = 0; i < silent; ++i) {
         crowd.emplace_back(server.endpoint);
     }

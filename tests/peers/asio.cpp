@@ -9,7 +9,9 @@
 #include <asio.hpp>
 #include <chrono>
 #include <csignal>
+#include <cstdio>
 #include <cstring>
+#include <exception>
 #include <memory>
 #include <system_error>
 #include <thread>
@@ -21,7 +23,7 @@ using asio::ip::tcp;
 struct Session : std::enable_shared_from_this<Session> {
     tcp::socket socket;
     EndpointText peer;
-    std::array<char, 16 * 1024> buffer;
+    std::array<char, 16384> buffer;
     long long echoed = 0;
 
     Session(tcp::socket accepted, const EndpointText& text)
@@ -79,4 +81,7 @@ int main(int argc, char* argv[]) try {
     loop.run();
 } catch (const std::system_error& error) {
     die_with_error(error);
+} catch (const std::exception& error) { // ハンドラーの、メモリ不足など
+    std::fprintf(stderr, "error: %s\n", error.what());
+    return 1;
 }

@@ -32,7 +32,7 @@ void finish(bufferevent* stream, Session* session, const char* failure) {
     delete session;
 }
 
-constexpr std::size_t most_unsent = 64 * 1024; // 送れずにたまったら、しばらく受け取らない
+constexpr std::size_t most_unsent = 65536; // 送れずにたまったら、しばらく受け取らない
 
 void on_read(bufferevent* stream, void* argument) {
     evbuffer* const input = bufferevent_get_input(stream);
