@@ -132,7 +132,10 @@ $(BUILD)/diagnosis/$1.tsv: $(patsubst tests/mutants/%.patch,$(BUILD)/diagnosis/$
 	@for out in $$^; do name=$$$$(basename $$$$out .out); \
 		sed -n "s|^  × |$$$$name	$$$$(sed -n 's/^Read: //p' tests/mutants/$$$$name.patch)	|p" $$$$out; done >$$@
 endef
+# どのパッチが当てはまるかを調べるには時間がかかるので、表を作るときにだけ調べる。
+ifneq ($(filter %.tsv,$(MAKECMDGOALS)),)
 $(foreach n,$(NUMBERS),$(eval $(call diagnosis,$n)))
+endif
 
 # コンパイルのしかたを書いておくファイル。しかたが変われば新しくなり、すべてが作りなおされる。
 $(BUILD)/flags: FORCE
