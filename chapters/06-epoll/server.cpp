@@ -42,7 +42,7 @@ std::uint32_t next_event(const Client& client) noexcept {
 }
 
 // fd で何を待つかをカーネルに預ける。operation は、初めなら EPOLL_CTL_ADD、変えるなら
-// EPOLL_CTL_MOD。 失敗すれば false で、理由は errno に残る。
+// EPOLL_CTL_MOD。失敗すれば false で、理由は errno に残る。
 bool watch(const Socket& epoll, int operation, int fd, std::uint32_t events) noexcept {
     epoll_event event{};
     event.events = events;
