@@ -665,6 +665,7 @@ TEST_SUITE("server") {
             Server server({model.program});
             const int watched = FD_SETSIZE - usage_of(server.pid()).descriptors;
             std::vector<Client> clients;
+            clients.reserve(static_cast<size_t>(number));
             for (int i = 0; i < number; ++i) {
                 clients.emplace_back(server.endpoint);
             }
