@@ -58,16 +58,16 @@ demo: $(BINARIES) $(BUILD)/demo ## 三つのクライアントがどう待たさ
 
 test: $(filter setup,$(MAKECMDGOALS)) ## すべてのテストを走らせる
 	@$(MAKE) -s $(PARALLEL) all $(BUILD)/tests
-	@$(MAKE) -s $(PARALLEL) -k $(VARIANTS) $(if $(SANITIZE),,$(BUILD)/mutant/sigpipe $(BUILD)/mutant/no-reuseaddr) || :
-	@$(BUILD)/tests --build=$(BUILD) -tse=diagnosis$(if $(SANITIZE),$(comma)mutant) $(TEST_FLAGS)
+	@$(MAKE) -s $(PARALLEL) -k $(TESTED) || :
+	@$(BUILD)/tests --build=$(BUILD) $(SUITES) $(TEST_FLAGS)
 
 check: $(if $(SERVER),$(BUILD)/tests) ## 自分のサーバーを確かめる (make check SERVER='./my-server {port}' CHAPTER=02)
 	@sh tests/check.sh $(BUILD) $(or $(CHAPTER),01) $(TEST_FLAGS)
 
 bench: $(BINARIES) $(BUILD)/bench ## 接続と往復のコストを測って並べる (QUICK=1 で短く、CHAPTERS='05 06' で選ぶ、SERVERS='cmd {port}; ...' で追加)
 	@$(foreach p,$(filter-out $(FOUND),$(PEERS)),echo '$p は測りません: $(header_$p) がありません (make setup)';)
-	@$(MAKE) -s $(PARALLEL) -k $(VARIANTS) || :
-	@$(BUILD)/bench $(BUILD)/bench.csv $(BINARIES) $$(ls $(VARIANTS) 2>/dev/null) $(FOUND:%=$(BUILD)/peer/%)
+	@$(if $(MEASURED),$(MAKE) -s $(PARALLEL) -k $(MEASURED) || :)
+	@$(BUILD)/bench $(BUILD)/bench.csv $(BINARIES) $(if $(MEASURED),$$(ls $(MEASURED) 2>/dev/null)) $(FOUND:%=$(BUILD)/peer/%)
 	@if ! command -v gnuplot >/dev/null; then echo '図は描きません: gnuplot がありません (make setup)'; \
 	else gnuplot -c tests/bench.gnuplot $(BUILD)/bench.csv $(BUILD) && echo '図: $(BUILD)/bench-*.svg'; fi
 
