@@ -475,6 +475,11 @@ char state_of(pid_t pid) {
     return read_stat(std::to_string(pid)).state;
 }
 
+bool has_ended(pid_t pid) {
+    const char state = state_of(pid);
+    return state == 0 || state == 'Z';
+}
+
 std::vector<pid_t> children_of(pid_t pid, char state) {
     std::vector<pid_t> children;
     for (const std::string& name : entries("/proc")) {

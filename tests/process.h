@@ -127,6 +127,7 @@ Endpoint endpoint_from_first_line(const std::string& text);
 std::string port_of(const Endpoint& endpoint);
 
 char state_of(pid_t pid); // 'R' 実行中, 'S' 待ち, 'T' 停止中, 'Z' ゾンビ。いなければ 0
+bool has_ended(pid_t pid); // いないか、回収されるのを待っている
 // pid の子プロセスのうち、state ('Z' ならゾンビ、0 ならすべて) にあるものの番号。
 std::vector<pid_t> children_of(pid_t pid, char state = 0);
 

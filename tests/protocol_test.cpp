@@ -151,10 +151,6 @@ void stop(const Model& model, Server& server, int number, Client& lingering,
     } else {
         kill(server.listener, number);
     }
-    const auto has_ended = [](pid_t pid) {
-        const char state = state_of(pid);
-        return state == 0 || state == 'Z';
-    };
     const auto ended = [&] {
         return has_ended(server.listener) &&
                (!model.preforks || std::ranges::all_of(server.family(), has_ended));

@@ -639,11 +639,7 @@ TEST_SUITE("server") {
                 CHECK(eventually([&] { return std::ssize(server.family()) == 1 + model.crew; }));
                 server.signal(number);
                 CHECK(server.wait() == 128 + number);
-                CHECK(eventually([&] {
-                    return std::ranges::all_of(server.family(), [](pid_t pid) {
-                        return state_of(pid) == 'Z' || state_of(pid) == 0;
-                    });
-                }));
+                CHECK(eventually([&] { return std::ranges::all_of(server.family(), has_ended); }));
                 CHECK(client.receive_until_closed().empty());
             }
         }
