@@ -328,6 +328,9 @@ TEST_SUITE("fault") {
             REQUIRE(other.echo("before") == "before");
             REQUIRE(eventually([&] { return server.asleep(); }));
             server.signal(SIGSTOP);
+            REQUIRE(eventually([&] { // 止まる前に届いたものは、先に片づけてしまう
+                return state_of(server.pid()) == 'T' || state_of(server.pid()) == 't';
+            }));
             const auto unread = [&](const Client& client) {
                 for (const TcpSocket& tcp : tcp_sockets(port_of(server.endpoint))) {
                     if (std::to_string(tcp.peer) == client.port()) {
