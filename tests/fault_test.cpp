@@ -173,7 +173,10 @@ void check_fault(const Model& model, const Row& row, int error) {
     // ログの書き込みが二回目から失敗すれば、行は失われる。作っておいたスレッドは、どれも一回目を書く。
     const bool log_lost = syscall == "write" && error != EINTR;
     const bool by_main = model.crew == 0 || model.hands_over; // 一回目に、起動の行を書いている
-    REQUIRE(logged("accepted 127.0.0.1:") == (log_lost && by_main ? 0 : 3));
+    // 三人目は、去った人の相手をしていたものが受け付けることもある。
+    const size_t accepted = logged("accepted 127.0.0.1:");
+    REQUIRE((log_lost ? accepted >= (by_main ? 0 : 2) && accepted <= (by_main ? 0 : 3)
+                      : accepted == 3));
     // 同じスレッドが次のクライアントの相手をすれば、その終わりにも、失敗する回が来ることがある。
     const auto lost = [&] {
         return row.then == Then::refused ? 1 : row.then == Then::cut ? injected(server) : 0;

@@ -13,7 +13,10 @@ trap 'exit 130' INT TERM HUP # Ctrl-C でも、上の後始末をする
 failed=0
 n=0
 while [ $((n += 1)) -le "$times" ]; do
-    if output=$("$@" 2>&1); then result=成功; else result=失敗 failed=$((failed + 1)); fi
+    if output=$("$@" 2>&1); then result=成功; else
+        result=失敗 failed=$((failed + 1))
+        printf '%s\n' "$output"
+    fi
     # doctest は、誤りの前にテストの名前を書く。名前がなければ、テストの外で止まっている。
     [ $result = 成功 ] || printf '%s\n' "$output" | awk '
         /^TEST CASE: / { name = substr($0, 13) }
