@@ -92,10 +92,10 @@ bool accept_clients(const Socket& server, Clients& clients, const Socket& epoll)
         }
         const int fd = connection.socket.fd();
         try {
-            clients.emplace(fd, Client{std::move(connection.socket), connection.peer});
             if (!watch(epoll, EPOLL_CTL_ADD, fd, EPOLLIN)) {
                 throw std::system_error(errno, std::generic_category());
             }
+            clients.emplace(fd, Client{std::move(connection.socket), connection.peer});
         } catch (const std::exception& error) {
             clients.erase(fd); // 覚えておくメモリがない: このクライアントだけをあきらめる
             log_line("watching ", connection.peer.text, " failed: ", error.what());
