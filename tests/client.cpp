@@ -214,7 +214,7 @@ StreamResult Client::echo_random_stream(std::uint64_t seed, std::size_t total,
             std::size_t n = random_size(received);
             if (receive_some(fd(), incoming.data(), n)) {
                 if (n == 0) {
-                    return {length_problem(received, total)};
+                    return {length_problem(received, total), received};
                 }
                 const std::string problem = byte_problem(seed, received, {incoming.data(), n});
                 received += n;

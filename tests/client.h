@@ -14,6 +14,7 @@
 // 乱数列を送って比べた結果。problem が空なら成功、そうでなければ、どこがどう違うか。
 struct StreamResult {
     std::string problem;
+    std::size_t received = 0; // 返ってきたバイト数 (echo_random_stream)
     explicit operator bool() const { return problem.empty(); }
     friend std::ostream& operator<<(std::ostream& out, const StreamResult& result) {
         return out << (result ? "同じ" : result.problem);

@@ -33,10 +33,14 @@ fi
 chapter=$(sed -n 's/^Chapter: //p' "$patch")
 [ $# -lt 5 ] || chapter=$(basename chapters/"$5"-*)
 flags=$(sed -n 's/^Flags: //p' "$patch")
-# common/ の部品のうち、パッチの変えなかったものは、もう作ってあるものを使う。
+# common/ の部品のうち、パッチの変えなかったものは、もう作ってあるものを使う。ヘッダーが変われば、使えない。
+changed=$flags
+for header in common/*.h; do
+    cmp -s "$header" "$copy/$header" || changed=$header
+done
 set -- "chapters/$chapter/server.cpp"
 for source in common/*.cpp; do
-    if [ -z "$flags" ] && cmp -s "$source" "$copy/$source"; then
+    if [ -z "$changed" ] && cmp -s "$source" "$copy/$source"; then
         set -- "$@" "$objects/${source%.cpp}.o"
     else
         set -- "$@" "$source"

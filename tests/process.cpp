@@ -185,7 +185,9 @@ bool holds_socket(pid_t pid, unsigned long inode) {
 std::vector<std::string> with_arguments(std::vector<std::string> command,
                                         const std::string& address,
                                         const Process::Options& options) {
-    command.push_back(options.port);
+    if (!options.port.empty()) {
+        command.push_back(options.port);
+    }
     if (!address.empty()) {
         command.push_back(address);
     }

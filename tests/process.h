@@ -42,7 +42,7 @@ public:
         bool output_to_pipe =
             false; // 標準出力をファイルでなくパイプにする (読み手は output_pipe())
         bool one_output = false; // 標準エラー出力も、標準出力と同じところに書かせる
-        std::string port = "0"; // Server のポート。0 なら、空いているもの
+        std::string port = "0"; // Server に渡すポート。空なら、command にある
         std::vector<std::string> numbers = {}; // Server に、アドレスのあとに渡す数
     };
 

@@ -32,34 +32,6 @@ void check_rest(const Client& client, const std::string& expected) {
     CHECK(received == expected);
 }
 
-bool logged(const Server& server, const std::string& text) {
-    return eventually([&] { return server.output().find(text) != std::string::npos; });
-}
-
-// ポートが client のクライアントとの接続を、サーバーの側から見たもの。もうなければ空。
-std::optional<TcpSocket> connection(const Server& server, const std::string& client) {
-    for (const TcpSocket& tcp : tcp_sockets(port_of(server.endpoint))) {
-        if (std::to_string(tcp.peer) == client) {
-            return tcp;
-        }
-    }
-    return std::nullopt;
-}
-
-// 返事を受け取らずに送り、サーバーをその send(2) で待たせる。サーバーが遅いだけなら、眠っては
-// いない。届いたものを読まずに眠っていれば、送れるようになるのを待っている。
-size_t fill(const Server& server, const Client& client, std::uint64_t seed) {
-    return client.send_until_full(seed, 64UL << 20U, [&] {
-        const auto tcp = connection(server, client.port());
-        return tcp && tcp->unread > 0 && server.asleep();
-    });
-}
-
-// サーバーが、起きたことに応じおえるのを待つ。いつまでも眠らない (壊れた) サーバーでも先へ進む。
-void settle(const Server& server) {
-    eventually([&] { return server.asleep(); });
-}
-
 // RST を送って去り、それがサーバーに届くのを待つ。
 void reset(const Server& server, Client& client) {
     const std::string port = client.port();

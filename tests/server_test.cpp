@@ -73,13 +73,6 @@ std::string first_line(const std::string& path) {
     return line;
 }
 
-// クライアントの側から見た、自分のアドレス。
-std::string address_of(const Client& client) {
-    Endpoint endpoint;
-    getsockname(client.fd(), endpoint.address(), &endpoint.length);
-    return to_text(endpoint).text;
-}
-
 // サーバーが今も一人の相手をできるか。
 bool serves(const Server& server) {
     return Client(server.endpoint).echo("still here") == "still here";

@@ -1,7 +1,9 @@
 #include "tests/servers.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <sys/resource.h>
 
 namespace {
 
@@ -32,7 +34,16 @@ std::string obstacle_to_check() {
 } // namespace
 
 const std::vector<Model>& models() {
-    static const std::vector<Model> chosen = [] {
+    // 第7章からは、ディスクリプタの上限が人数を決める。標準入出力と、サーバーの分を残す。
+    rlimit descriptors{};
+    getrlimit(RLIMIT_NOFILE, &descriptors);
+    const std::string clients =
+        std::to_string(std::min<rlim_t>(descriptors.rlim_cur, 1'000'000) - 3 - 16);
+    const std::string limits =
+        "  idle-ms  how long a client may be silent, in milliseconds, default 60000\n"
+        "  clients  the most clients to serve at once, default " +
+        clients + "\n";
+    static const std::vector<Model> chosen = [&] {
         std::vector<Model> models = {
             {.name = "chapter01", .concurrent = false},
             {.name = "chapter02", .forks = true},
@@ -43,6 +54,12 @@ const std::vector<Model>& models() {
              .help = "  threads  how many clients are served at a time, default 64\n"},
             {.name = "chapter05", .events = true},
             {.name = "chapter06", .events = true, .epoll = true},
+            {.name = "chapter07",
+             .events = true,
+             .epoll = true,
+             .idles = true,
+             .numbers = " [idle-ms] [clients]",
+             .help = limits},
             {.name = "variant/prefork",
              .crew = 64,
              .preforks = true,
@@ -76,6 +93,36 @@ const std::vector<Model>& models() {
         return models;
     }();
     return chosen;
+}
+
+std::string address_of(const Client& client) {
+    Endpoint endpoint;
+    getsockname(client.fd(), endpoint.address(), &endpoint.length);
+    return to_text(endpoint).text;
+}
+
+bool logged(const Server& server, const std::string& text) {
+    return eventually([&] { return server.output().find(text) != std::string::npos; });
+}
+
+void settle(const Server& server) {
+    eventually([&] { return server.asleep(); });
+}
+
+std::optional<TcpSocket> connection(const Server& server, const std::string& client) {
+    for (const TcpSocket& tcp : tcp_sockets(port_of(server.endpoint))) {
+        if (std::to_string(tcp.peer) == client) {
+            return tcp;
+        }
+    }
+    return std::nullopt;
+}
+
+size_t fill(const Server& server, const Client& client, std::uint64_t seed) {
+    return client.send_until_full(seed, 64UL << 20U, [&] {
+        const auto tcp = connection(server, client.port());
+        return tcp && tcp->unread > 0 && server.asleep();
+    });
 }
 
 Server start(const Model& model, const Process::Options& options) {

@@ -1,8 +1,10 @@
 // テストするサーバーの表。
 #pragma once
 
+#include "tests/client.h"
 #include "tests/process.h"
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +21,7 @@ struct Model {
     bool epoll = false;      // epoll を使う
     bool edge = false;    // それもエッジトリガーで、EAGAIN になるまで受け取る
     bool selects = false; // select を使う
+    bool idles = false; // 黙っている人を、一つ目の数のミリ秒で閉じる。二つ目の数は、人数の上限
     std::string numbers = ""; // アドレスのあとに続く引数の、使い方での書き方
     std::string help = "";    // その説明
     bool ours = true;         // この本のサーバー。引数やログの約束も確かめる
@@ -31,6 +34,17 @@ const std::vector<Model>& models();
 
 // サーバーを起こす。ours でなければ、空いているポートを選んで渡し、つながるまで待つ。
 Server start(const Model& model, const Process::Options& options = {});
+
+std::string address_of(const Client& client); // クライアントの側から見た、自分のアドレス
+// サーバーが text を書くのを待つ。
+bool logged(const Server& server, const std::string& text);
+// サーバーが、起きたことに応じおえるのを待つ。いつまでも眠らない (壊れた) サーバーでも先へ進む。
+void settle(const Server& server);
+// ポートが client のクライアントとの接続を、サーバーの側から見たもの。もうなければ空。
+std::optional<TcpSocket> connection(const Server& server, const std::string& client);
+// 返事を受け取らずに送り、サーバーをその send(2) で待たせる。サーバーが遅いだけなら、眠っては
+// いない。届いたものを読まずに眠っていれば、送れるようになるのを待っている。
+size_t fill(const Server& server, const Client& client, std::uint64_t seed);
 
 // 作ったものが入るフォルダー (make の BUILD)。
 inline std::string build_directory = "build";

@@ -1,0 +1,190 @@
+// 第7章 時間と数の上限: 黙っている人をいつまでも待たず、相手をする人数も限る。
+
+#include "common/clock.h"
+#include "common/endpoint.h"
+#include "common/log.h"
+#include "common/socket.h"
+#include "common/startup.h"
+#include "common/tcp.h"
+
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstdint>
+#include <exception>
+#include <list>
+#include <new>
+#include <span>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <system_error>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+// ディスクリプタの、締め切りの早い順の並び。待つ長さはだれも同じなので、最後に何か起きた順でもある。
+using Order = std::list<int>;
+
+// ディスクリプタやメモリが足りないとき、受け付けを休むミリ秒数。
+constexpr int rest = 100;
+
+// 一人のクライアントについて、次の出来事まで覚えておくこと。
+// 第4章までは、相手をするスレッドのスタックと、今どの行にいるかが覚えていた。
+struct Client {
+    Socket socket;     // 接続済みソケット。ノンブロッキング
+    EndpointText peer; // 相手のアドレス
+    std::vector<char> unsent = {}; // 受け取ったのに、まだ送れていないバイト列。ある間は受け取らない
+    long long echoed = 0; // 送り返したバイト数
+    Clock::time_point deadline = {}; // この時刻まで何も起きなければ、閉じる。起きるたびに延びる
+    Order::iterator place = {}; // 並びの中の、この人の場所。締め切りが延びると、最後に移る
+};
+using Clients = std::unordered_map<int, Client>; // ディスクリプタから、クライアントへ
+
+// 次にどの出来事を待つか。
+std::uint32_t next_event(const Client& client) noexcept {
+    return client.unsent.empty() ? EPOLLIN : EPOLLOUT;
+}
+
+// fd で何を待つかをカーネルに預ける。operation は、初めなら EPOLL_CTL_ADD、変えるなら
+// EPOLL_CTL_MOD。失敗すれば false で、理由は errno に残る。
+bool watch(const Socket& epoll, int operation, int fd, std::uint32_t events) noexcept {
+    epoll_event event{};
+    event.events = events;
+    event.data.fd = fd; // 準備ができたら、この番号を言ってもらう
+    return epoll_ctl(epoll.fd(), operation, fd, &event) == 0;
+}
+
+// 今できるだけ、待たずに相手をする。続きがあれば true。終わったか失敗したら、閉じて false。
+bool serve(Client& client, std::span<char> buffer) noexcept try {
+    std::span<const char> data = client.unsent;
+    if (data.empty()) {
+        const ssize_t received = recv(client.socket.fd(), buffer.data(), buffer.size(), 0);
+        if (received == -1 && (errno == EAGAIN || errno == EINTR)) {
+            return true;
+        }
+        if (received <= 0) { // 失敗したか、クライアントが書き終えた
+            finish_tcp_client(client.socket, client.peer, client.echoed,
+                              received == -1 ? "recv() from" : nullptr);
+            return false;
+        }
+        data = buffer.first(static_cast<std::size_t>(received));
+    }
+    ssize_t sent = send(client.socket.fd(), data.data(), data.size(), 0);
+    if (sent == -1 && (errno == EAGAIN || errno == EINTR)) {
+        sent = 0;
+    }
+    if (sent == -1) {
+        finish_tcp_client(client.socket, client.peer, client.echoed, "send() to");
+        return false;
+    }
+    client.echoed += sent;
+    client.unsent = std::vector<char>(data.begin() + sent, data.end()); // 空なら、メモリも返る
+    return true;
+} catch (const std::bad_alloc&) {
+    errno = ENOMEM; // 残りを取っておけない: このクライアントだけをあきらめる
+    finish_tcp_client(client.socket, client.peer, client.echoed, "keeping bytes for");
+    return false;
+}
+
+// 来ているクライアントを受け付ける。ディスクリプタやメモリが足りなければ false。
+bool accept_clients(const Socket& server, Clients& clients, const Socket& epoll, Order& order,
+                    std::chrono::milliseconds idle, int limit) noexcept {
+    for (int i = 0; i < 64 && std::ssize(clients) < limit; ++i) { // 来つづけても、ほかを待たせない
+        Connection connection;
+        const Accepted accepted = try_accept_tcp_connection(server, connection);
+        if (accepted != Accepted::connection) {
+            return accepted != Accepted::no_resources;
+        }
+        const int fd = connection.socket.fd();
+        try {
+            if (!watch(epoll, EPOLL_CTL_ADD, fd, EPOLLIN)) {
+                throw std::system_error(errno, std::generic_category());
+            }
+            clients.emplace(fd, Client{std::move(connection.socket), connection.peer});
+            clients.at(fd).deadline = Clock::now() + idle;
+            clients.at(fd).place = order.insert(order.end(), fd);
+        } catch (const std::exception& error) {
+            clients.erase(fd); // 覚えておくメモリがない: このクライアントだけをあきらめる
+            log_line("watching ", connection.peer.text, " failed: ", error.what());
+        }
+    }
+    return true;
+}
+
+// 締め切りを過ぎた人を閉じる。
+void close_idle_clients(Clients& clients, Order& order) noexcept {
+    while (!order.empty() && clients.at(order.front()).deadline <= Clock::now()) {
+        Client& client = clients.at(order.front());
+        errno = ETIMEDOUT;
+        finish_tcp_client(client.socket, client.peer, client.echoed, "waiting for");
+        clients.erase(order.front());
+        order.pop_front();
+    }
+}
+
+// イベントループ (event loop): 出来事を待ち、起きた順に少しずつ片づける。
+[[noreturn]] void run_event_loop(const Socket& server, std::chrono::milliseconds idle,
+                                 int limit) noexcept {
+    const Socket epoll{epoll_create1(0)};
+    if (epoll.fd() == -1 || !watch(epoll, EPOLL_CTL_ADD, server.fd(), EPOLLIN)) {
+        die_with_error({errno, std::generic_category(), "epoll"});
+    }
+    char buffer[64 * 1024]; // だれから受け取るときにも使う
+    Clients clients;
+    Order order;
+    bool resting = false;
+    Clock::time_point accept_again; // この時刻までは、受け付けを休む
+    for (;;) {
+        close_idle_clients(clients, order);
+        if (resting != (std::ssize(clients) == limit || Clock::now() < accept_again)) {
+            resting = !resting;
+            watch(epoll, EPOLL_CTL_MOD, server.fd(), resting ? 0U : EPOLLIN);
+        }
+        epoll_event ready[64];
+        const auto next =
+            order.empty() ? Clock::time_point::max() : clients.at(order.front()).deadline;
+        const int wait = resting ? rest : milliseconds_until(next);
+        const int count = epoll_wait(epoll.fd(), ready, std::ssize(ready), wait);
+        for (int i = 0; i < count; ++i) {
+            const int fd = ready[i].data.fd;
+            if (fd == server.fd()) {
+                if (!accept_clients(server, clients, epoll, order, idle, limit)) {
+                    accept_again = Clock::now() + std::chrono::milliseconds(rest);
+                }
+                continue;
+            }
+            Client& client = clients.at(fd);
+            const std::uint32_t awaited = next_event(client);
+            client.deadline = Clock::now() + idle;
+            order.splice(order.end(), order, client.place);
+            if (!serve(client, buffer)) {
+                order.erase(client.place);
+                clients.erase(fd); // 閉じたディスクリプタは、epoll からも消えている
+            } else if (next_event(client) != awaited) {
+                watch(epoll, EPOLL_CTL_MOD, fd, next_event(client));
+            }
+        }
+    }
+}
+
+int main(int argc, char* argv[]) {
+    start_clean();
+    NumberArgument idle = {"idle-ms", "how long a client may be silent, in milliseconds", 60'000};
+    NumberArgument limit = {"clients", "the most clients to serve at once", descriptors_left()};
+    const Endpoint endpoint = endpoint_from_arguments(argc, argv, {&idle, &limit});
+
+    // 切れた接続に send しても、SIGPIPE でサーバーが終わらないようにする。
+    std::signal(SIGPIPE, SIG_IGN);
+
+    Socket server;
+    try {
+        server = create_tcp_server_socket(endpoint);
+    } catch (const std::system_error& error) {
+        die_with_error(error);
+    }
+    set_nonblocking(server);
+    print_line("listening on ", local_address(server).text);
+
+    run_event_loop(server, std::chrono::milliseconds(idle.value), limit.value);
+}
