@@ -1,6 +1,10 @@
 // プログラムの始まり。
 #pragma once
 
+#include "common/socket.h"
+
+#include <initializer_list>
+
 // 自分を起動したプログラムから受け継いだ状態を、決まった状態に直す。どのプログラムも、初めに呼ぶ。
 // - 標準入力、出力、エラー出力のうち閉じているものを、/dev/null で埋める (open(2))。
 //   埋められなければ、終了ステータス 1 で終了する。
@@ -12,3 +16,11 @@ void start_clean() noexcept;
 // から、もう開いているものと、 サーバーがあとで自分のために開くもの (待ち受けソケットなど)
 // の分を引く。少なくとも 1。
 int descriptors_left() noexcept;
+
+// signals を、ハンドラーで受けるかわりに、返したソケットから read(2) で読めるようにする
+// (signalfd(2)。Linux だけ)。これから作るスレッドでも同じになる。
+// 失敗すれば std::system_error を投げる。
+Socket create_signalfd(std::initializer_list<int> signals);
+
+// そのあとに来た signals では、すぐに終了ステータス 1 で終了する。
+void exit_on_signals(std::initializer_list<int> signals) noexcept;

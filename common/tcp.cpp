@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -15,6 +16,7 @@
 #include <sys/types.h>
 #include <system_error>
 #include <thread>
+#include <unistd.h>
 #include <utility>
 
 namespace {
@@ -53,6 +55,15 @@ bool report_exhaustion(int error) noexcept {
                             std::string(call) + " " + to_text(endpoint).text);
 }
 
+void enable_options(const Socket& server, const Endpoint& endpoint) {
+    const int on = 1;
+    for (const auto& option : options_to_enable) {
+        if (setsockopt(server.fd(), option.level, option.name, &on, sizeof on) == -1) {
+            throw_error(errno, "setsockopt", endpoint);
+        }
+    }
+}
+
 } // namespace
 
 Socket create_tcp_server_socket(const Endpoint& endpoint) {
@@ -60,18 +71,30 @@ Socket create_tcp_server_socket(const Endpoint& endpoint) {
     if (server.fd() == -1) {
         throw_error(errno, "socket", endpoint);
     }
-    const int on = 1;
-    for (const auto& option : options_to_enable) {
-        if (setsockopt(server.fd(), option.level, option.name, &on, sizeof on) == -1) {
-            throw_error(errno, "setsockopt", endpoint);
-        }
-    }
+    enable_options(server, endpoint);
     if (bind(server.fd(), endpoint.address(), endpoint.length) == -1) {
         throw_error(errno, "bind", endpoint);
     }
     if (listen(server.fd(), SOMAXCONN) == -1) {
         throw_error(errno, "listen", endpoint);
     }
+    return server;
+}
+
+Socket inherit_or_create_tcp_server_socket(const Endpoint& endpoint) {
+    const char* const pid = std::getenv("LISTEN_PID");
+    const char* const fds = std::getenv("LISTEN_FDS");
+    if (pid == nullptr || fds == nullptr || pid != std::to_string(getpid())) {
+        return create_tcp_server_socket(endpoint);
+    }
+    Socket server{3}; // sd_listen_fds(3) の SD_LISTEN_FDS_START
+    int listening = 0;
+    socklen_t length = sizeof listening;
+    getsockopt(server.fd(), SOL_SOCKET, SO_ACCEPTCONN, &listening, &length);
+    if (fds != std::string("1") || listening == 0) {
+        throw std::system_error(EINVAL, std::generic_category(), std::string("LISTEN_FDS=") + fds);
+    }
+    enable_options(server, endpoint);
     return server;
 }
 

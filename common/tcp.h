@@ -16,6 +16,12 @@ struct Connection {
 // 返した Socket が持ち主。失敗すると std::system_error ("bind 127.0.0.1:80: ...") を投げる。
 Socket create_tcp_server_socket(const Endpoint& endpoint);
 
+// 自分を起動したプログラム (systemd など) が待ち受けソケットを開いて渡していれば、それを返す。
+// そうでなければ create_tcp_server_socket と同じ。渡し方は sd_listen_fds(3) の決まり: 環境変数
+// LISTEN_PID が自分の PID で、LISTEN_FDS が 1 なら、ディスクリプタ 3 がそれである。
+// 渡されたものが待ち受けソケット一つでなければ、std::system_error を投げる。
+Socket inherit_or_create_tcp_server_socket(const Endpoint& endpoint);
+
 // endpoint につないだソケットを作る: socket(2), connect(2)。
 // 返した Socket が持ち主。失敗すると std::system_error ("connect 127.0.0.1:80: ...") を投げる。
 // つなぐ途中でシグナルハンドラーが動けば、それも失敗 (EINTR) になる。

@@ -1,15 +1,22 @@
-// 時間と数の上限。
+// 時間と数の上限、そして、きれいに止まること。
 
 #include "tests/client.h"
 #include "tests/process.h"
 #include "tests/servers.h"
 
+#include "common/tcp.h"
+
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdlib>
+#include <fcntl.h>
 #include <fstream>
+#include <future>
 #include <glob.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 namespace {
@@ -65,6 +72,16 @@ size_t lines(const Server& server, const std::string& part) {
 
 std::string timed_out(const Client& client) {
     return "waiting for " + address_of(client) + " failed: Connection timed out";
+}
+
+// サーバーが client から読み終えたバイト数。そのうちの sent バイトを client は送った。
+// サーバーは眠っていること。
+size_t bytes_read(const Server& server, const Client& client, size_t sent) {
+    int unacknowledged = 0;
+    REQUIRE(ioctl(client.fd(), SIOCOUTQ, &unacknowledged) == 0);
+    const auto tcp = connection(server, client.port());
+    REQUIRE(tcp);
+    return sent - static_cast<size_t>(unacknowledged) - tcp->unread;
 }
 
 } // namespace
@@ -188,6 +205,163 @@ TEST_SUITE("server") {
                 }
                 CHECK(lines(server, "failed") == 0);
             }
+        }
+    }
+
+    TEST_CASE("止めても、読んだバイトはすべて返し、みなが去るのを待って終わる") {
+        for (const Model& model : models()) {
+            for (const int number : {SIGTERM, SIGINT}) {
+                if (!model.drains) {
+                    continue;
+                }
+                CAPTURE(model.name);
+                CAPTURE(number);
+                Server server({model.program}, "127.0.0.1",
+                              {.numbers = {"60000", "1000", "60000"}});
+                const Client idle(server.endpoint);
+                CHECK(idle.echo("hello") == "hello");
+                const Client stalled(server.endpoint); // 返事があるのに、読まない
+                const size_t sent = fill(server, stalled, 1);
+                settle(server);
+                const size_t read = bytes_read(server, stalled, sent);
+                CHECK(read < sent);
+                server.signal(number);
+                CHECK(idle.receive_until_closed().empty()); // 送る向きだけが閉じる
+                idle.send("too late");
+                CHECK_THROWS(Client(server.endpoint)); // もう待ち受けていない
+                CHECK(server.running());
+                CHECK(stalled.receive_random_stream(1, read));
+                // 止まるまでに、もう少し読んだかもしれない。
+                const size_t echoed = read + stalled.receive_until_closed().size();
+                idle.finish_writing();
+                CHECK(server.running());
+                stalled.finish_writing();
+                CHECK(server.wait() == 0);
+                CHECK(lines(server, "stopped: 0 clients cut off") == 1);
+                CHECK(lines(server, "failed") == 0);
+                CHECK(logged(server, "finished " + address_of(stalled) + ": " +
+                                         std::to_string(echoed) + " bytes echoed"));
+            }
+        }
+    }
+
+    TEST_CASE("話している 100 人がいるときに止めても、届く返事は、送った列の初めのほうと同じ") {
+        const int people = number_from_environment("TALKING", 100);
+        for (const Model& model : models()) {
+            if (!model.drains) {
+                continue;
+            }
+            CAPTURE(model.name);
+            Server server({model.program}, "127.0.0.1", {.numbers = {"60000", "2000", "60000"}});
+            std::vector<Client> clients;
+            std::vector<std::future<StreamResult>> talks;
+            clients.reserve(static_cast<size_t>(people));
+            for (int i = 0; i < people; ++i) {
+                clients.emplace_back(server.endpoint);
+                REQUIRE(clients.back().echo("hello") == "hello");
+            }
+            for (size_t i = 0; i < clients.size(); ++i) {
+                talks.push_back(std::async(std::launch::async, [&, i] {
+                    return clients[i].echo_random_stream(i, SIZE_MAX, 100'000);
+                }));
+            }
+            CHECK(eventually([&] { return clients.back().has_something_to_read(); }));
+            server.signal(SIGTERM);
+            for (size_t i = 0; i < clients.size(); ++i) {
+                const auto [problem, received] = talks[i].get();
+                CHECK(problem.find("バイト目") == std::string::npos);
+                clients[i].finish_writing();
+                CHECK(logged(server, "finished " + address_of(clients[i]) + ": " +
+                                         std::to_string(5 + received) + " bytes echoed"));
+            }
+            CHECK(server.wait() == 0);
+        }
+    }
+
+    TEST_CASE("待つのは決めた時間までで、二度目のシグナルが来れば、すぐに 1 で終わる") {
+        for (const Model& model : models()) {
+            for (const bool twice : {false, true}) {
+                if (!model.drains) {
+                    continue;
+                }
+                CAPTURE(model.name);
+                CAPTURE(twice);
+                Server server({model.program}, "127.0.0.1",
+                              {.numbers = {"60000", "1000", twice ? "600000" : "100"}});
+                const Client staying(server.endpoint);
+                CHECK(staying.echo("hello") == "hello");
+                const auto start = Clock::now();
+                server.signal(SIGTERM);
+                CHECK(staying.receive_until_closed().empty());
+                if (twice) {
+                    server.signal(SIGTERM);
+                }
+                CHECK(server.wait() == (twice ? 1 : 0));
+                CHECK((twice || Clock::now() - start >= std::chrono::milliseconds{100}));
+                CHECK((twice || lines(server, "stopped: 1 clients cut off") == 1));
+            }
+        }
+    }
+
+    TEST_CASE("受け継いだ待ち受けソケットなら、入れかわる間も、だれも断られない") {
+        for (const Model& model : models()) {
+            if (!model.drains) {
+                continue;
+            }
+            CAPTURE(model.name);
+            const Socket listener = create_tcp_server_socket(*parse_endpoint("0", "127.0.0.1"));
+            const Process::Options options = {.listener = listener.fd(), .port = "7"};
+            auto server = std::make_unique<Server>(std::vector{model.program}, "", options);
+            CHECK(std::string(to_text(server->endpoint).text) == local_address(listener).text);
+            for (int times = 0; times < 10; ++times) {
+                const Client served(server->endpoint);
+                CHECK(served.echo("hello") == "hello");
+                server->signal(SIGTERM);
+                CHECK(served.receive_until_closed().empty());
+                const Client waiting(server->endpoint); // 今はだれも受け付けない
+                waiting.send("hello");
+                CHECK(server->running());
+                served.finish_writing();
+                CHECK(server->wait() == 0);
+                server = std::make_unique<Server>(std::vector{model.program}, "", options);
+                CHECK(waiting.receive(5) == "hello");
+            }
+        }
+    }
+
+    TEST_CASE("受け継いだものが待ち受けソケットでなければ、始めない") {
+        for (const Model& model : models()) {
+            if (!model.drains) {
+                continue;
+            }
+            CAPTURE(model.name);
+            const Socket file{open("/dev/null", O_RDONLY | O_CLOEXEC)};
+            Process process({model.program, "0"}, {.listener = file.fd()});
+            CHECK(process.wait() == 1);
+            CHECK(process.errors() == "error: LISTEN_FDS=1: Invalid argument\n");
+        }
+    }
+
+    TEST_CASE("コンテナーの最初のプロセス (PID 1) でも、シグナルで止まる") {
+        const std::vector<std::string> unshare = {"/usr/bin/unshare", "--pid", "--fork",
+                                                  "--kill-child"};
+        for (const Model& model : models()) {
+            if (!model.drains) {
+                continue;
+            }
+            CAPTURE(model.name);
+            std::vector<std::string> command = unshare;
+            command.push_back("true");
+            if (Process(command).wait() != 0) {
+                MESSAGE("PID の名前空間を作れないので確かめられない");
+                continue;
+            }
+            command.back() = model.program;
+            Server server(command);
+            const auto children = children_of(server.pid());
+            REQUIRE(children.size() == 1);
+            kill(children[0], SIGTERM);
+            CHECK(server.wait() == 0);
         }
     }
 }

@@ -246,6 +246,11 @@ Process::Process(const std::vector<std::string>& command, const Options& options
                 _exit(126);
             }
         }
+        if (options.listener != -1) {
+            dup2(options.listener, 3);
+            setenv("LISTEN_PID", std::to_string(getpid()).c_str(), 1);
+            setenv("LISTEN_FDS", "1", 1);
+        }
         // 見張り役が殺されたら、いっしょに終わる。利用者を変えると消えるので、そのあとで頼む。
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (getppid() != parent) {

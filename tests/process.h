@@ -42,6 +42,7 @@ public:
         bool output_to_pipe =
             false; // 標準出力をファイルでなくパイプにする (読み手は output_pipe())
         bool one_output = false; // 標準エラー出力も、標準出力と同じところに書かせる
+        int listener = -1;      // 3 番として渡す待ち受けソケット (sd_listen_fds(3))
         std::string port = "0"; // Server に渡すポート。空なら、command にある
         std::vector<std::string> numbers = {}; // Server に、アドレスのあとに渡す数
     };

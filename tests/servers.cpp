@@ -43,6 +43,8 @@ const std::vector<Model>& models() {
         "  idle-ms  how long a client may be silent, in milliseconds, default 60000\n"
         "  clients  the most clients to serve at once, default " +
         clients + "\n";
+    const std::string grace =
+        "  grace-ms how long to wait for clients when stopped, default 5000\n";
     static const std::vector<Model> chosen = [&] {
         std::vector<Model> models = {
             {.name = "chapter01", .concurrent = false},
@@ -60,6 +62,14 @@ const std::vector<Model>& models() {
              .idles = true,
              .numbers = " [idle-ms] [clients]",
              .help = limits},
+            {.name = "chapter08",
+             .events = true,
+             .epoll = true,
+             .watched = 2,
+             .idles = true,
+             .drains = true,
+             .numbers = " [idle-ms] [clients] [grace-ms]",
+             .help = limits + grace},
             {.name = "variant/prefork",
              .crew = 64,
              .preforks = true,

@@ -19,9 +19,11 @@ struct Model {
     bool hands_over = false; // main が受け付けて、それに渡す
     bool events = false;     // 一つのスレッドが、全員の相手をする
     bool epoll = false;      // epoll を使う
+    int watched = 1;         // クライアントより先に、epoll に預けるものの数
     bool edge = false;    // それもエッジトリガーで、EAGAIN になるまで受け取る
     bool selects = false; // select を使う
     bool idles = false; // 黙っている人を、一つ目の数のミリ秒で閉じる。二つ目の数は、人数の上限
+    bool drains = false; // 止めても、みなが去るのを、三つ目の数のミリ秒まで待つ
     std::string numbers = ""; // アドレスのあとに続く引数の、使い方での書き方
     std::string help = "";    // その説明
     bool ours = true;         // この本のサーバー。引数やログの約束も確かめる
