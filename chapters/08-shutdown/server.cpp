@@ -134,7 +134,6 @@ void close_idle_clients(Clients& clients, Order& order) noexcept {
 
 // 止めはじめる: 新しい人を受け付けず、返すもののない人から、送る向きを閉じる。
 void start_draining(Socket& server, const Socket& epoll, const Clients& clients) noexcept {
-    log_line("stopping: ", clients.size(), " clients");
     watch(epoll, EPOLL_CTL_DEL, server.fd(), 0); // ほかのプロセスも持っていれば、閉じても消えない
     server.close();
     for (const auto& [fd, client] : clients) {
@@ -142,11 +141,12 @@ void start_draining(Socket& server, const Socket& epoll, const Clients& clients)
             shutdown(fd, SHUT_WR);
         }
     }
+    log_line("stopping: ", clients.size(), " clients");
 }
 
 // イベントループ (event loop): 出来事を待ち、起きた順に少しずつ片づける。
 // 止めるシグナルが来たら、みなが去るのを grace まで待って戻る。
-void run_event_loop(Socket& server, const Socket& stop, std::chrono::milliseconds idle, int limit,
+void run_event_loop(Socket server, const Socket& stop, std::chrono::milliseconds idle, int limit,
                     std::chrono::milliseconds grace) noexcept {
     const Socket epoll{epoll_create1(0)};
     if (epoll.fd() == -1 || !watch(epoll, EPOLL_CTL_ADD, server.fd(), EPOLLIN) ||
@@ -225,6 +225,6 @@ int main(int argc, char* argv[]) {
     set_nonblocking(server);
     print_line("listening on ", local_address(server).text);
 
-    run_event_loop(server, stop, std::chrono::milliseconds(idle.value), limit.value,
+    run_event_loop(std::move(server), stop, std::chrono::milliseconds(idle.value), limit.value,
                    std::chrono::milliseconds(grace.value));
 }
