@@ -419,7 +419,7 @@ TEST_SUITE("protocol") {
                              .threads = before.threads,
                              .processes = before.processes},
                             8);
-            CHECK((!model.ours || sanitized() || server.usage().threads == 1));
+            CHECK((!model.ours || sanitized() || server.usage().threads == 1 + model.loops));
         }
     }
 

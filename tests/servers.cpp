@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <sys/resource.h>
+#include <thread>
 
 namespace {
 
@@ -37,14 +38,17 @@ const std::vector<Model>& models() {
     // 第7章からは、ディスクリプタの上限が人数を決める。標準入出力と、サーバーの分を残す。
     rlimit descriptors{};
     getrlimit(RLIMIT_NOFILE, &descriptors);
-    const std::string clients =
-        std::to_string(std::min<rlim_t>(descriptors.rlim_cur, 1'000'000) - 3 - 16);
-    const std::string limits =
-        "  idle-ms  how long a client may be silent, in milliseconds, default 60000\n"
-        "  clients  the most clients to serve at once, default " +
-        clients + "\n";
+    const long left = static_cast<long>(std::min<rlim_t>(descriptors.rlim_cur, 1'000'000)) - 3 - 16;
+    const auto cores = static_cast<int>(std::thread::hardware_concurrency());
+    const auto limits = [&](long clients) {
+        return "  idle-ms  how long a client may be silent, in milliseconds, default 60000\n"
+               "  clients  the most clients to serve at once, default " +
+               std::to_string(clients) + "\n";
+    };
     const std::string grace =
         "  grace-ms how long to wait for clients when stopped, default 5000\n";
+    const std::string loops =
+        "  loops    how many event loops run in parallel, default " + std::to_string(cores) + "\n";
     static const std::vector<Model> chosen = [&] {
         std::vector<Model> models = {
             {.name = "chapter01", .concurrent = false},
@@ -61,7 +65,7 @@ const std::vector<Model>& models() {
              .epoll = true,
              .idles = true,
              .numbers = " [idle-ms] [clients]",
-             .help = limits},
+             .help = limits(left)},
             {.name = "chapter08",
              .events = true,
              .epoll = true,
@@ -69,7 +73,16 @@ const std::vector<Model>& models() {
              .idles = true,
              .drains = true,
              .numbers = " [idle-ms] [clients] [grace-ms]",
-             .help = limits + grace},
+             .help = limits(left) + grace},
+            {.name = "chapter09",
+             .events = true,
+             .epoll = true,
+             .loops = cores,
+             .watched = 2,
+             .idles = true,
+             .drains = true,
+             .numbers = " [idle-ms] [clients] [grace-ms] [loops]",
+             .help = limits(left - 2 * cores) + grace + loops},
             {.name = "variant/prefork",
              .crew = 64,
              .preforks = true,

@@ -19,7 +19,8 @@ struct Model {
     bool hands_over = false; // main が受け付けて、それに渡す
     bool events = false;     // 一つのスレッドが、全員の相手をする
     bool epoll = false;      // epoll を使う
-    int watched = 1;         // クライアントより先に、epoll に預けるものの数
+    int loops = 0; // 0 でなければ、この数のスレッドが、それぞれイベントループを回す
+    int watched = 1;      // クライアントより先に、epoll に預けるものの数
     bool edge = false;    // それもエッジトリガーで、EAGAIN になるまで受け取る
     bool selects = false; // select を使う
     bool idles = false; // 黙っている人を、一つ目の数のミリ秒で閉じる。二つ目の数は、人数の上限
@@ -28,6 +29,12 @@ struct Model {
     std::string help = "";    // その説明
     bool ours = true;         // この本のサーバー。引数やログの約束も確かめる
 
+    // 相手をするスレッドや子プロセスを、一つだけにする数。
+    std::vector<std::string> alone() const {
+        return crew > 0    ? std::vector<std::string>{"1"}
+               : loops > 0 ? std::vector<std::string>{"60000", "1000", "5000", "1"}
+                           : std::vector<std::string>{};
+    }
     int children() const { return preforks ? crew : 0; } // だれもいないときの子プロセスの数
     bool counts() const { return threads || (crew > 0 && !preforks); } // ログが人数を言う
 };

@@ -1,0 +1,265 @@
+// 第9章 コアごとに一つのループ: 第8章のイベントループを、コアの数だけのスレッドで動かす。
+
+#include "common/clock.h"
+#include "common/endpoint.h"
+#include "common/log.h"
+#include "common/socket.h"
+#include "common/startup.h"
+#include "common/tcp.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstdint>
+#include <exception>
+#include <list>
+#include <new>
+#include <span>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <system_error>
+#include <thread>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+// ディスクリプタの、締め切りの早い順の並び。待つ長さはだれも同じなので、最後に何か起きた順でもある。
+using Order = std::list<int>;
+
+// ディスクリプタやメモリが足りないとき、受け付けを休むミリ秒数。
+constexpr int rest = 100;
+
+// 一人のクライアントについて、次の出来事まで覚えておくこと。
+// 第4章までは、相手をするスレッドのスタックと、今どの行にいるかが覚えていた。
+struct Client {
+    Socket socket;     // 接続済みソケット。ノンブロッキング
+    EndpointText peer; // 相手のアドレス
+    std::vector<char> unsent = {}; // 受け取ったのに、まだ送れていないバイト列。ある間は受け取らない
+    long long echoed = 0; // 送り返したバイト数
+    Clock::time_point deadline = {}; // この時刻まで何も起きなければ、閉じる。起きるたびに延びる
+    Order::iterator place = {}; // 並びの中の、この人の場所。締め切りが延びると、最後に移る
+};
+using Clients = std::unordered_map<int, Client>; // ディスクリプタから、クライアントへ
+
+// 次にどの出来事を待つか。
+std::uint32_t next_event(const Client& client) noexcept {
+    return client.unsent.empty() ? EPOLLIN : EPOLLOUT;
+}
+
+// fd で何を待つかをカーネルに預ける。operation は、初めなら EPOLL_CTL_ADD、変えるなら
+// EPOLL_CTL_MOD。失敗すれば false で、理由は errno に残る。
+bool watch(const Socket& epoll, int operation, int fd, std::uint32_t events) noexcept {
+    epoll_event event{};
+    event.events = events;
+    event.data.fd = fd; // 準備ができたら、この番号を言ってもらう
+    return epoll_ctl(epoll.fd(), operation, fd, &event) == 0;
+}
+
+// 今できるだけ、待たずに相手をする。続きがあれば true。終わったか失敗したら、閉じて false。
+// stopping なら、もう返事をせず、返すものを返しおえたら、送る向きを閉じる (half-close)。
+bool serve(Client& client, std::span<char> buffer, bool stopping) noexcept try {
+    std::span<const char> data = client.unsent;
+    if (data.empty()) {
+        const ssize_t received = recv(client.socket.fd(), buffer.data(), buffer.size(), 0);
+        if (received == -1 && (errno == EAGAIN || errno == EINTR)) {
+            return true;
+        }
+        if (received <= 0) { // 失敗したか、クライアントが書き終えた
+            finish_tcp_client(client.socket, client.peer, client.echoed,
+                              received == -1 ? "recv() from" : nullptr);
+            return false;
+        }
+        if (stopping) {
+            return true; // 読み捨てる。読まずに閉じると RST になり、届いていない返事が失われる
+        }
+        data = buffer.first(static_cast<std::size_t>(received));
+    }
+    ssize_t sent = send(client.socket.fd(), data.data(), data.size(), 0);
+    if (sent == -1 && (errno == EAGAIN || errno == EINTR)) {
+        sent = 0;
+    }
+    if (sent == -1) {
+        finish_tcp_client(client.socket, client.peer, client.echoed, "send() to");
+        return false;
+    }
+    client.echoed += sent;
+    client.unsent = std::vector<char>(data.begin() + sent, data.end()); // 空なら、メモリも返る
+    if (stopping && client.unsent.empty()) {
+        shutdown(client.socket.fd(), SHUT_WR);
+    }
+    return true;
+} catch (const std::bad_alloc&) {
+    errno = ENOMEM; // 残りを取っておけない: このクライアントだけをあきらめる
+    finish_tcp_client(client.socket, client.peer, client.echoed, "keeping bytes for");
+    return false;
+}
+
+// 来ているクライアントを受け付ける。ディスクリプタやメモリが足りなければ false。
+bool accept_clients(const Socket& server, Clients& clients, const Socket& epoll, Order& order,
+                    std::chrono::milliseconds idle, int limit) noexcept {
+    for (int i = 0; i < 64 && std::ssize(clients) < limit; ++i) { // 来つづけても、ほかを待たせない
+        Connection connection;
+        const Accepted accepted = try_accept_tcp_connection(server, connection);
+        if (accepted != Accepted::connection) {
+            return accepted != Accepted::no_resources;
+        }
+        const int fd = connection.socket.fd();
+        try {
+            if (!watch(epoll, EPOLL_CTL_ADD, fd, EPOLLIN)) {
+                throw std::system_error(errno, std::generic_category());
+            }
+            clients.emplace(fd, Client{std::move(connection.socket), connection.peer});
+            clients.at(fd).deadline = Clock::now() + idle;
+            clients.at(fd).place = order.insert(order.end(), fd);
+        } catch (const std::exception& error) {
+            clients.erase(fd); // 覚えておくメモリがない: このクライアントだけをあきらめる
+            log_line("watching ", connection.peer.text, " failed: ", error.what());
+        }
+    }
+    return true;
+}
+
+// 締め切りを過ぎた人を閉じる。
+void close_idle_clients(Clients& clients, Order& order) noexcept {
+    while (!order.empty() && clients.at(order.front()).deadline <= Clock::now()) {
+        Client& client = clients.at(order.front());
+        errno = ETIMEDOUT;
+        finish_tcp_client(client.socket, client.peer, client.echoed, "waiting for");
+        clients.erase(order.front());
+        order.pop_front();
+    }
+}
+
+// 止めはじめる: 新しい人を受け付けず、返すもののない人から、送る向きを閉じる。
+void start_draining(Socket& server, const Socket& epoll, const Clients& clients) noexcept {
+    watch(epoll, EPOLL_CTL_DEL, server.fd(), 0); // ほかのループも持っているので、閉じても消えない
+    server.close();
+    for (const auto& [fd, client] : clients) {
+        if (client.unsent.empty()) {
+            shutdown(fd, SHUT_WR);
+        }
+    }
+    log_line("stopping: ", clients.size(), " clients");
+}
+
+// イベントループ (event loop): 出来事を待ち、起きた順に少しずつ片づける。
+// stop の準備ができたら、みなが去るのを grace まで待って戻る。
+void run_event_loop(Socket server, const Socket& stop, std::chrono::milliseconds idle, int limit,
+                    std::chrono::milliseconds grace) noexcept {
+    const Socket epoll{epoll_create1(0)};
+    if (epoll.fd() == -1 || !watch(epoll, EPOLL_CTL_ADD, server.fd(), EPOLLIN | EPOLLEXCLUSIVE) ||
+        !watch(epoll, EPOLL_CTL_ADD, stop.fd(), EPOLLIN)) {
+        die_with_error({errno, std::generic_category(), "epoll"});
+    }
+    char buffer[64 * 1024]; // だれから受け取るときにも使う
+    Clients clients;
+    Order order;
+    bool resting = false;
+    Clock::time_point accept_again; // この時刻までは、受け付けを休む
+    bool stopping = false;
+    auto give_up = Clock::time_point::max();
+    while (!stopping || (!clients.empty() && Clock::now() < give_up)) {
+        close_idle_clients(clients, order);
+        if (resting != (std::ssize(clients) == limit || Clock::now() < accept_again)) {
+            resting = !resting;
+            watch(epoll, resting ? EPOLL_CTL_DEL : EPOLL_CTL_ADD, server.fd(),
+                  EPOLLIN | EPOLLEXCLUSIVE);
+        }
+        epoll_event ready[64];
+        const auto next =
+            order.empty() ? Clock::time_point::max() : clients.at(order.front()).deadline;
+        const int wait = resting ? rest : milliseconds_until(std::min(next, give_up));
+        const int count = epoll_wait(epoll.fd(), ready, std::ssize(ready), wait);
+        for (int i = 0; i < count; ++i) {
+            const int fd = ready[i].data.fd;
+            if (fd == server.fd()) {
+                if (!accept_clients(server, clients, epoll, order, idle, limit)) {
+                    accept_again = Clock::now() + std::chrono::milliseconds(rest);
+                }
+                continue;
+            }
+            if (fd == stop.fd()) {
+                stopping = true;
+                watch(epoll, EPOLL_CTL_DEL, fd, 0); // 読まないので、準備ができたままになる
+                continue;
+            }
+            Client& client = clients.at(fd);
+            const std::uint32_t awaited = next_event(client);
+            client.deadline = Clock::now() + idle;
+            order.splice(order.end(), order, client.place);
+            if (!serve(client, buffer, stopping)) {
+                order.erase(client.place);
+                clients.erase(fd); // 閉じたディスクリプタは、epoll からも消えている
+            } else if (next_event(client) != awaited) {
+                watch(epoll, EPOLL_CTL_MOD, fd, next_event(client));
+            }
+        }
+        if (stopping && server.fd() != -1) {
+            give_up = Clock::now() + grace;
+            start_draining(server, epoll, clients);
+        }
+    }
+    log_line("stopped: ", clients.size(), " clients cut off");
+}
+
+// loops 個のイベントループを、それぞれのスレッドで始める。limit 人を、ループに割りふる。
+std::vector<std::jthread> start_event_loops(int loops, const Socket& server, const Socket& stop,
+                                            std::chrono::milliseconds idle, int limit,
+                                            std::chrono::milliseconds grace) {
+    std::vector<std::jthread> threads;
+    try {
+        for (int i = 0; i < loops; ++i) {
+            const int share = limit / loops + (i < limit % loops ? 1 : 0);
+            threads.emplace_back(run_event_loop, Socket{dup(server.fd())}, std::cref(stop), idle,
+                                 share, grace);
+        }
+    } catch (const std::system_error& error) {
+        die_with_error({error.code(), "thread"}); // 約束した数のループを動かせないのなら、始めない
+    }
+    return threads;
+}
+
+int main(int argc, char* argv[]) {
+    start_clean();
+    NumberArgument idle = {"idle-ms", "how long a client may be silent, in milliseconds", 60'000};
+    const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+    const int room = std::max(1, descriptors_left() - 2 * cores); // ループごとに、二つずつ使う
+    NumberArgument limit = {"clients", "the most clients to serve at once", room};
+    NumberArgument grace = {"grace-ms", "how long to wait for clients when stopped", 5'000};
+    NumberArgument loops = {"loops", "how many event loops run in parallel", cores};
+    const Endpoint endpoint = endpoint_from_arguments(argc, argv, {&idle, &limit, &grace, &loops});
+
+    // 切れた接続に send しても、SIGPIPE でサーバーが終わらないようにする。
+    std::signal(SIGPIPE, SIG_IGN);
+
+    Socket server;
+    Socket signals; // 止めるシグナルを、main が待つ
+    Socket stop;    // そして、すべてのループに知らせる
+    try {
+        server = inherit_or_create_tcp_server_socket(endpoint);
+        signals = create_signalfd({SIGINT, SIGTERM});
+        stop = Socket{eventfd(0, 0)};
+        if (stop.fd() == -1) {
+            throw std::system_error(errno, std::generic_category(), "eventfd");
+        }
+    } catch (const std::system_error& error) {
+        die_with_error(error);
+    }
+    set_nonblocking(server);
+    print_line("listening on ", local_address(server).text);
+
+    const auto threads =
+        start_event_loops(loops.value, server, stop, std::chrono::milliseconds(idle.value),
+                          limit.value, std::chrono::milliseconds(grace.value));
+    server.close(); // あとは、ループだけが持つ。最後のループが閉じれば、待ち受けは終わる
+    signalfd_siginfo signal;
+    while (read(signals.fd(), &signal, sizeof signal) == -1) {
+    }
+    exit_on_signals({SIGINT, SIGTERM}); // 二度目が来たら、待たない
+    eventfd_write(stop.fd(), 1); // だれも読まないので、どのループからも見える
+                                 // threads は、消えるときに、すべてのループが戻るのを待つ
+}
