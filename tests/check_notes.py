@@ -45,7 +45,7 @@ FIRST_EPHEMERAL_PORT = 32768  # これより小さいポートは、自分で決
 TABLE_COMMANDS = {'ps', 'ss'}
 TABLE_TOKENS = [*TOKENS, ('番号', r'(?<![\w.:])(\d{2,})(?=(?: \d+)* [A-Za-z])')]
 # なくてもよい道具。入っていなければ、その節の残りを省く。
-OPTIONAL_TOOLS = {'strace', 'nc', 'ps', 'ss'}
+OPTIONAL_TOOLS = {'strace', 'nc', 'ps', 'ss', 'haproxy', 'systemd-socket-activate'}
 KEYS = {'^C': '\x03', '^D': '\x04'}
 DOTS = {'...', '…'}  # 何行でもよい、という印
 # ジョブが終わったという bash の知らせ。いつ出るかわからないので、ノートにあってもなくてもよい。
@@ -214,8 +214,9 @@ def find(part, whole, start=0):
 
 
 def check_quotes(note, update):
-    chapter = re.match(r'docs/(\d\d)-', note.path)
-    own = chapter and f'make diff{chapter[1]}'  # この章は、この差分のすべての行を順に引用する
+    chapter = re.match(r'docs/((\d\d)-[\w-]+)', note.path)
+    # 章のノートは、この差分のすべての行を順に引用する。付録は違う。
+    own = chapter and os.path.isdir(f'chapters/{chapter[1]}') and f'make diff{chapter[2]}'
     difference = own and source(own) or []
     changes = {at for at, line in enumerate(difference) if at >= 2 and line[:1] in ('+', '-')}
     rest, position, last = set(changes), 0, f'{note.path}:1'
@@ -785,7 +786,7 @@ def main():
     for note in notes:
         check_questions(note)
     if options.predict:
-        return 1 if failures else quiz(notes[0])
+        return 1 if failures else quiz(max(notes, key=lambda note: len(note.questions)))  # 付録でなく章のノート
     for note in notes:
         for block in note.blocks:
             if block.language == 'console' and not (re.fullmatch('(端末[A-Z])?', block.title)

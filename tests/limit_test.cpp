@@ -72,7 +72,7 @@ size_t lines(const Server& server, const std::string& part) {
 }
 
 std::string timed_out(const Client& client) {
-    return "waiting for " + address_of(client) + " failed: Connection timed out";
+    return " " + address_of(client) + " failed: Connection timed out";
 }
 
 bool listens(const Server& server) {

@@ -1,0 +1,117 @@
+// 待っているコルーチンを、準備ができたら動かす。
+#pragma once
+
+#include "chapters/10-coroutines/task.h"
+#include "common/clock.h"
+#include "common/socket.h"
+
+#include <cerrno>
+#include <chrono>
+#include <coroutine>
+#include <cstdint>
+#include <list>
+#include <new>
+#include <span>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <unordered_map>
+#include <utility>
+
+// fd で何を待つかをカーネルに預ける (epoll_ctl(2))。失敗すれば false で、理由は errno に残る。
+inline bool watch(const Socket& epoll, int operation, int fd, std::uint32_t events) noexcept {
+    epoll_event event{};
+    event.events = events;
+    event.data.fd = fd;
+    return epoll_ctl(epoll.fd(), operation, fd, &event) == 0;
+}
+
+// 一つのスレッドのイベントループが持つもの。
+struct Loop {
+    // 一人のクライアントの、相手をしているコルーチン。
+    struct Client {
+        Task task; // その frame の持ち主。消えれば、接続も閉じる
+        std::coroutine_handle<> waiting =
+            {}; // 準備ができたら動かすところ。task か、それの待つ send_all
+        std::uint32_t event = EPOLLIN; // そのために、カーネルに預けてある出来事
+        Clock::time_point deadline = {}; // この時刻までに起きなければ、あきらめて動かす
+        std::list<int>::iterator place = {}; // 締め切りの並びの中の、この人の場所
+        bool late = false;                   // あきらめて動かした
+    };
+
+    const Socket epoll{epoll_create1(0)};
+    std::unordered_map<int, Client> clients; // ディスクリプタから、クライアントへ
+    std::list<int> order; // 締め切りの早い順。待つ長さはだれも同じなので、待ちはじめた順でもある
+    bool stopping = false; // もう返事をしない
+
+    // fd の相手をする task を動かしはじめ、その持ち主になる。メモリがなければ std::bad_alloc
+    // を投げる。
+    void start(int fd, Task task) {
+        if (task.empty()) {
+            throw std::bad_alloc();
+        }
+        Client& client = clients.emplace(fd, Client{std::move(task)}).first->second;
+        client.place = order.insert(order.end(), fd); //
+        client.task.start();
+        erase_if_done(fd);
+    }
+
+    // fd を待っているコルーチンの続きを動かす。late なら、準備はできていない。
+    void resume(int fd, bool late) noexcept {
+        Client& client = clients.at(fd);
+        client.late = late;
+        client.waiting.resume();
+        erase_if_done(fd);
+    }
+
+    void erase_if_done(int fd) noexcept {
+        const auto found = clients.find(fd);
+        if (found->second.task.done()) {
+            order.erase(found->second.place);
+            clients.erase(found);
+        }
+    }
+};
+
+// co_await Ready{loop, socket, EPOLLIN, limit}: socket の準備ができるまで、コルーチンを止める。
+// できれば true。limit だけ待ってもできなければ false で、errno は ETIMEDOUT。
+struct Ready {
+    Loop& loop;
+    const Socket& socket;
+    std::uint32_t event;
+    std::chrono::milliseconds limit; // どれも同じ長さにする (Loop の order)
+
+    bool await_ready() const noexcept { return false; } // いつも止まる。ほかの人の番にする
+    void await_suspend(std::coroutine_handle<> self) const noexcept {
+        Loop::Client& client = loop.clients.at(socket.fd());
+        client.waiting = self;
+        client.deadline = Clock::now() + limit;
+        loop.order.splice(loop.order.end(), loop.order, client.place);
+        if (std::exchange(client.event, event) != event) {
+            watch(loop.epoll, EPOLL_CTL_MOD, socket.fd(), event);
+        }
+    }
+    bool await_resume() const noexcept {
+        errno = ETIMEDOUT;
+        return !loop.clients.at(socket.fd()).late;
+    }
+};
+
+// co_await Receive{...}: 届くのを待って recv(2) を呼ぶ。値も errno も recv(2) と同じ。limit
+// だけ待って も届かなければ、-1 と ETIMEDOUT。
+struct Receive : Ready {
+    std::span<char> buffer;
+
+    ssize_t await_resume() const noexcept {
+        return Ready::await_resume() ? recv(socket.fd(), buffer.data(), buffer.size(), 0) : -1;
+    }
+};
+
+inline Ready writable(Loop& loop, const Socket& socket, std::chrono::milliseconds limit) noexcept {
+    return {loop, socket, EPOLLOUT, limit};
+}
+
+inline Receive receive(Loop& loop, const Socket& socket, std::span<char> buffer,
+                       std::chrono::milliseconds limit) noexcept {
+    return {{loop, socket, EPOLLIN, limit}, buffer};
+}

@@ -1,0 +1,241 @@
+// 第10章 コルーチン: 第9章のサーバーを、第1章のように上から順に読める形に書く。
+
+#include "chapters/10-coroutines/loop.h"
+#include "chapters/10-coroutines/task.h"
+#include "common/clock.h"
+#include "common/endpoint.h"
+#include "common/log.h"
+#include "common/socket.h"
+#include "common/startup.h"
+#include "common/tcp.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstdint>
+#include <exception>
+#include <list>
+#include <new>
+#include <span>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <system_error>
+#include <thread>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+// ディスクリプタやメモリが足りないとき、受け付けを休むミリ秒数。
+constexpr int rest = 100;
+
+// size バイトのすべてを送り、true になる。失敗すれば false で、理由は errno に残る。
+Task send_all(Loop& loop, const Socket& socket, const char* data, std::size_t size,
+              std::chrono::milliseconds idle) {
+    while (size > 0) {
+        const ssize_t sent = send(socket.fd(), data, size, 0);
+        if (sent == -1 && errno == EAGAIN) {
+            if (!co_await writable(loop, socket, idle)) {
+                co_return false;
+            }
+            continue;
+        }
+        if (sent == -1 && errno == EINTR) {
+            continue;
+        }
+        if (sent == -1) {
+            co_return false;
+        }
+        data += sent;
+        size -= static_cast<std::size_t>(sent);
+    }
+    co_return true;
+}
+
+// クライアントが書き終えるまで、届いたバイトをそのまま送り返し、閉じる。
+Task handle_tcp_client(Loop& loop, Connection client, std::chrono::milliseconds idle) {
+    char buffer[16 * 1024];
+    long long echoed = 0;
+    const char* failed = nullptr;
+    for (;;) {
+        const ssize_t received = co_await receive(loop, client.socket, buffer, idle);
+        if (received == -1 && (errno == EINTR || errno == EAGAIN)) {
+            continue;
+        }
+        if (received == -1) {
+            failed = "recv() from";
+            break;
+        }
+        if (received == 0) {
+            break; // クライアントが書き終えた
+        }
+        if (loop.stopping) {
+            continue; // 読み捨てる
+        }
+        if (!co_await send_all(loop, client.socket, buffer, static_cast<std::size_t>(received),
+                               idle)) {
+            failed = "send() to";
+            break;
+        }
+        echoed += received;
+        if (loop.stopping) {
+            shutdown(client.socket.fd(), SHUT_WR); // 返すものは、これですべて
+        }
+    }
+    finish_tcp_client(client.socket, client.peer, echoed, failed);
+    co_return true;
+}
+
+// 来ているクライアントを受け付ける。ディスクリプタやメモリが足りなければ false。
+bool accept_clients(const Socket& server, Loop& loop, std::chrono::milliseconds idle,
+                    int limit) noexcept {
+    for (int i = 0; i < 64 && std::ssize(loop.clients) < limit;
+         ++i) { // 来つづけても、ほかを待たせない
+        Connection connection;
+        const Accepted accepted = try_accept_tcp_connection(server, connection);
+        if (accepted != Accepted::connection) {
+            return accepted != Accepted::no_resources;
+        }
+        const int fd = connection.socket.fd();
+        const EndpointText peer = connection.peer;
+        try {
+            if (!watch(loop.epoll, EPOLL_CTL_ADD, fd, EPOLLIN)) {
+                throw std::system_error(errno, std::generic_category());
+            }
+            loop.start(fd, handle_tcp_client(loop, std::move(connection), idle));
+        } catch (const std::exception& error) {
+            loop.clients.erase(fd);
+            log_line("watching ", peer.text, " failed: ", error.what());
+        }
+    }
+    return true;
+}
+
+// 締め切りを過ぎた人を、待つのをあきらめさせる。
+void resume_late_clients(Loop& loop) noexcept {
+    while (!loop.order.empty() && loop.clients.at(loop.order.front()).deadline <= Clock::now()) {
+        loop.resume(loop.order.front(), true);
+    }
+}
+
+// 止めはじめる: 新しい人を受け付けず、返すもののない人から、送る向きを閉じる。
+void start_draining(Socket& server, Loop& loop) noexcept {
+    loop.stopping = true;
+    watch(loop.epoll, EPOLL_CTL_DEL, server.fd(),
+          0); // ほかのループも持っているので、閉じても消えない
+    server.close();
+    for (const auto& [fd, client] : loop.clients) {
+        if (client.event == EPOLLIN) { // 返すものがない
+            shutdown(fd, SHUT_WR);
+        }
+    }
+    log_line("stopping: ", loop.clients.size(), " clients");
+}
+
+// イベントループ (event loop): 出来事を待ち、それを待っていたコルーチンを動かす。
+// stop の準備ができたら、みなが去るのを grace まで待って戻る。
+void run_event_loop(Socket server, const Socket& stop, std::chrono::milliseconds idle, int limit,
+                    std::chrono::milliseconds grace) noexcept {
+    Loop loop;
+    if (loop.epoll.fd() == -1 ||
+        !watch(loop.epoll, EPOLL_CTL_ADD, server.fd(), EPOLLIN | EPOLLEXCLUSIVE) ||
+        !watch(loop.epoll, EPOLL_CTL_ADD, stop.fd(), EPOLLIN)) {
+        die_with_error({errno, std::generic_category(), "epoll"});
+    }
+    bool resting = false;
+    Clock::time_point accept_again; // この時刻までは、受け付けを休む
+    auto give_up = Clock::time_point::max();
+    while (!loop.stopping || (!loop.clients.empty() && Clock::now() < give_up)) {
+        resume_late_clients(loop);
+        if (resting != (std::ssize(loop.clients) == limit || Clock::now() < accept_again)) {
+            resting = !resting;
+            watch(loop.epoll, resting ? EPOLL_CTL_DEL : EPOLL_CTL_ADD, server.fd(),
+                  EPOLLIN | EPOLLEXCLUSIVE);
+        }
+        epoll_event ready[64];
+        const auto next = loop.order.empty() ? Clock::time_point::max()
+                                             : loop.clients.at(loop.order.front()).deadline;
+        const int wait = resting ? rest : milliseconds_until(std::min(next, give_up));
+        const int count = epoll_wait(loop.epoll.fd(), ready, std::ssize(ready), wait);
+        bool stopping = false;
+        for (int i = 0; i < count; ++i) {
+            const int fd = ready[i].data.fd;
+            if (fd == server.fd()) {
+                if (!accept_clients(server, loop, idle, limit)) {
+                    accept_again = Clock::now() + std::chrono::milliseconds(rest);
+                }
+            } else if (fd == stop.fd()) {
+                watch(loop.epoll, EPOLL_CTL_DEL, fd, 0); // 読まないので、準備ができたままになる
+                stopping = true;
+            } else {
+                loop.resume(fd, false);
+            }
+        }
+        if (stopping) {
+            give_up = Clock::now() + grace;
+            start_draining(server, loop);
+        }
+    }
+    log_line("stopped: ", loop.clients.size(), " clients cut off");
+}
+
+// loops 個のイベントループを、それぞれのスレッドで始める。limit 人を、ループに割りふる。
+std::vector<std::jthread> start_event_loops(int loops, const Socket& server, const Socket& stop,
+                                            std::chrono::milliseconds idle, int limit,
+                                            std::chrono::milliseconds grace) {
+    std::vector<std::jthread> threads;
+    try {
+        for (int i = 0; i < loops; ++i) {
+            const int share = limit / loops + (i < limit % loops ? 1 : 0);
+            threads.emplace_back(run_event_loop, Socket{dup(server.fd())}, std::cref(stop), idle,
+                                 share, grace);
+        }
+    } catch (const std::system_error& error) {
+        die_with_error({error.code(), "thread"}); // 約束した数のループを動かせないのなら、始めない
+    }
+    return threads;
+}
+
+int main(int argc, char* argv[]) {
+    start_clean();
+    NumberArgument idle = {"idle-ms", "how long a client may be silent, in milliseconds", 60'000};
+    const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+    const int room = std::max(1, descriptors_left() - 2 * cores); // ループごとに、二つずつ使う
+    NumberArgument limit = {"clients", "the most clients to serve at once", room};
+    NumberArgument grace = {"grace-ms", "how long to wait for clients when stopped", 5'000};
+    NumberArgument loops = {"loops", "how many event loops run in parallel", cores};
+    const Endpoint endpoint = endpoint_from_arguments(argc, argv, {&idle, &limit, &grace, &loops});
+
+    // 切れた接続に send しても、SIGPIPE でサーバーが終わらないようにする。
+    std::signal(SIGPIPE, SIG_IGN);
+
+    Socket server;
+    Socket signals; // 止めるシグナルを、main が待つ
+    Socket stop;    // そして、すべてのループに知らせる
+    try {
+        server = inherit_or_create_tcp_server_socket(endpoint);
+        signals = create_signalfd({SIGINT, SIGTERM});
+        stop = Socket{eventfd(0, 0)};
+        if (stop.fd() == -1) {
+            throw std::system_error(errno, std::generic_category(), "eventfd");
+        }
+    } catch (const std::system_error& error) {
+        die_with_error(error);
+    }
+    set_nonblocking(server);
+    print_line("listening on ", local_address(server).text);
+
+    const auto threads =
+        start_event_loops(loops.value, server, stop, std::chrono::milliseconds(idle.value),
+                          limit.value, std::chrono::milliseconds(grace.value));
+    server.close(); // あとは、ループだけが持つ。最後のループが閉じれば、待ち受けは終わる
+    signalfd_siginfo signal;
+    while (read(signals.fd(), &signal, sizeof signal) == -1) {
+    }
+    exit_on_signals({SIGINT, SIGTERM}); // 二度目が来たら、待たない
+    eventfd_write(stop.fd(), 1); // だれも読まないので、どのループからも見える
+                                 // threads は、消えるときに、すべてのループが戻るのを待つ
+}

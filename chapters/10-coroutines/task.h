@@ -1,0 +1,76 @@
+// コルーチン (coroutine): 途中で止まり、あとでその続きから動く関数。
+#pragma once
+
+#include <cerrno>
+#include <coroutine>
+#include <exception>
+#include <utility>
+
+// Task を返し、co_await や co_return を使う関数は、コルーチンになる。呼ぶと、引数とローカル変数の
+// 入れ物 (frame) がヒープに作られ、まだ一行も動かないうちに、Task が返る。
+// - 持ち主は Task。Task が消えるとき、frame も、その中の変数も消える。途中で止まっていてもよい。
+// - 動かすのは、start() か、ほかのコルーチンの co_await。co_await の値は、co_return した値になる。
+// - frame のメモリがなければ、空の Task が返る。それを co_await すると、ENOMEM の false になる。
+class [[nodiscard]] Task {
+public:
+    struct promise_type; // frame の中に一つある。この名前を、コンパイラーが探す
+    using Handle = std::coroutine_handle<promise_type>; // frame のアドレス
+
+    Task(Task&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+    Task& operator=(Task&&) = delete;
+    ~Task() {
+        if (handle_) {
+            handle_.destroy();
+        }
+    }
+
+    bool empty() const noexcept { return !handle_; }
+    bool done() const noexcept { return handle_.done(); }
+    void start() const noexcept { handle_.resume(); } // 初めに止まるまで、動かす
+
+    // co_await は、この三つを順に呼ぶ。まず、止まらなくてよければ true。
+    bool await_ready() const noexcept { return empty(); }
+    // 呼んだコルーチン (caller) は、もう止まっている。代わりに動かすものを返す。
+    Handle await_suspend(std::coroutine_handle<> caller) const noexcept;
+    // 呼んだコルーチンが、また動く。返すのが co_await の値。
+    bool await_resume() const noexcept;
+
+private:
+    explicit Task(Handle handle) noexcept : handle_(handle) {}
+
+    Handle handle_;
+};
+
+struct Task::promise_type {
+    std::coroutine_handle<> caller = std::noop_coroutine(); // 終わったら、続きを動かすもの
+    bool result = false;                                    // co_return した値
+
+    Task get_return_object() noexcept { return Task{Handle::from_promise(*this)}; }
+    static Task get_return_object_on_allocation_failure() noexcept { return Task{nullptr}; }
+    std::suspend_always initial_suspend() const noexcept { return {}; }
+    void return_value(bool value) noexcept { result = value; }
+    void unhandled_exception() const noexcept { std::terminate(); } // 例外は使わない
+
+    // 最後まで動いたら、待っているものの続きに移る。frame は、Task が消えるまで残る。
+    struct Finish {
+        bool await_ready() const noexcept { return false; }
+        std::coroutine_handle<> await_suspend(Handle self) const noexcept {
+            return self.promise().caller;
+        }
+        void await_resume() const noexcept {}
+    };
+    Finish final_suspend() const noexcept { return {}; }
+};
+
+inline Task::Handle Task::await_suspend(std::coroutine_handle<> caller) const noexcept {
+    handle_.promise().caller = caller;
+    return handle_;
+}
+
+inline bool Task::await_resume() const noexcept {
+    if (empty()) {
+        errno = ENOMEM;
+        return false;
+    }
+    return handle_.promise().result;
+}
