@@ -352,7 +352,8 @@ TEST_SUITE("fault") {
                 }
                 CAPTURE(model.name);
                 CAPTURE(flooding_first);
-                Server server(failing("recvfrom", EINTR, "65535", {model.program})); // 記録するだけ
+                Server server(failing("recvfrom", EINTR, "65535", {model.program}), "127.0.0.1",
+                              {.numbers = model.alone()}); // 記録するだけ
                 const Client first(server.endpoint);
                 const Client second(server.endpoint);
                 const Client& flooding = flooding_first ? first : second;

@@ -67,6 +67,12 @@ private:
     std::string path_ = "/tmp/echo-test-clock-" + std::to_string(getpid());
 };
 
+// 黙っていてよい時間。時計を進めたことには、起きたループしか気づかないので、ループは一つにする。
+std::vector<std::string> numbers(const Model& model, const std::string& idle) {
+    return model.loops > 0 ? std::vector<std::string>{idle, "1000", "5000", "1"}
+                           : std::vector<std::string>{idle};
+}
+
 size_t lines(const Server& server, const std::string& part) {
     return lines_with(server.output(), part, "[pid ").size();
 }
@@ -107,7 +113,8 @@ TEST_SUITE("server") {
             }
             CAPTURE(model.name);
             const FakeClock clock;
-            Server server(clock.command(model.program), "127.0.0.1", {.numbers = {"60000"}});
+            Server server(clock.command(model.program), "127.0.0.1",
+                          {.numbers = numbers(model, "60000")});
             const Client talking(server.endpoint);
             CHECK(talking.echo("before") == "before");
             const Client reading(server.endpoint);
@@ -144,7 +151,7 @@ TEST_SUITE("server") {
                 CAPTURE(jump);
                 const FakeClock clock;
                 Server server(clock.command(model.program, "DONT_FAKE_MONOTONIC=1"), "127.0.0.1",
-                              {.numbers = {"1000000"}});
+                              {.numbers = numbers(model, "1000000")});
                 const Client silent(server.endpoint);
                 const Client talking(server.endpoint);
                 CHECK(silent.echo("before") == "before");
@@ -197,11 +204,15 @@ TEST_SUITE("server") {
                         clients.emplace_back(server.endpoint);
                         clients.back().send("hello");
                     }
-                    CHECK(eventually([&] { return lines(server, "accepted") >= left + limit; }));
+                    const size_t most = left + limit;
+                    CHECK(eventually([&] {
+                        return lines(server, "accepted") >= (model.uneven ? left + 1 : most);
+                    }));
                     settle(server);
-                    CHECK(lines(server, "accepted") == left + limit);
+                    const size_t accepted = lines(server, "accepted");
+                    CHECK((model.uneven ? accepted <= most : accepted == most));
                     CHECK(std::ranges::count_if(clients, &Client::has_something_to_read) ==
-                          static_cast<long>(limit));
+                          static_cast<long>(accepted - left));
                     for (const Client& client : clients) {
                         client.finish_writing();
                     }

@@ -104,6 +104,16 @@ const std::vector<Model>& models() {
              .help = "  threads  how many clients are served at a time, default 64\n"},
             {.name = "variant/select", .events = true, .selects = true},
             {.name = "variant/edge-triggered", .events = true, .epoll = true, .edge = true},
+            {.name = "variant/reuseport",
+             .events = true,
+             .epoll = true,
+             .loops = cores,
+             .uneven = true,
+             .watched = 2,
+             .idles = true,
+             .drains = true,
+             .numbers = " [idle-ms] [clients] [grace-ms] [loops]",
+             .help = limits(left - 2 * cores) + grace + loops},
         };
         for (Model& model : models) {
             model.program = build_directory + "/" + model.name;

@@ -20,6 +20,7 @@ struct Model {
     bool events = false;     // 一つのスレッドが、全員の相手をする
     bool epoll = false;      // epoll を使う
     int loops = 0; // 0 でなければ、この数のスレッドが、それぞれイベントループを回す
+    bool uneven = false; // 待ち行列がループごとにあり、手のあいたループには回らない
     int watched = 1;      // クライアントより先に、epoll に預けるものの数
     bool edge = false;    // それもエッジトリガーで、EAGAIN になるまで受け取る
     bool selects = false; // select を使う
