@@ -163,6 +163,33 @@ TEST_SUITE("server") {
         }
     }
 
+    TEST_CASE("サーバーが遅れて締め切りを過ぎても、そのときまでに話していた人は、閉じられない") {
+        for (const Model& model : models()) {
+            if (!model.idles || !can_fake_time()) {
+                continue;
+            }
+            CAPTURE(model.name);
+            const FakeClock clock;
+            const Server server(clock.command(model.program), "127.0.0.1",
+                                {.numbers = numbers(model, "60000")});
+            std::vector<Client> clients;
+            for (int i = 0; i < 200; ++i) { // 一度の epoll_wait では、知らせきれない
+                clients.emplace_back(server.endpoint);
+                CHECK(clients.back().echo("before") == "before");
+            }
+            settle(server);
+            server.stop();
+            for (const Client& client : clients) {
+                client.send("in time");
+            }
+            clock.set("+80s");
+            server.resume();
+            for (const Client& client : clients) {
+                CHECK(client.receive(7) == "in time");
+            }
+        }
+    }
+
     TEST_CASE("だれも何もしなくても、締め切りは来る") {
         for (const Model& model : models()) {
             if (!model.idles) {

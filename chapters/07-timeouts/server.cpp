@@ -136,7 +136,6 @@ void close_idle_clients(Clients& clients, Order& order) noexcept {
     bool resting = false;
     Clock::time_point accept_again; // この時刻までは、受け付けを休む
     for (;;) {
-        close_idle_clients(clients, order);
         if (resting != (std::ssize(clients) == limit || Clock::now() < accept_again)) {
             resting = !resting;
             watch(epoll, EPOLL_CTL_MOD, server.fd(), resting ? 0U : EPOLLIN);
@@ -164,6 +163,9 @@ void close_idle_clients(Clients& clients, Order& order) noexcept {
             } else if (next_event(client) != awaited) {
                 watch(epoll, EPOLL_CTL_MOD, fd, next_event(client));
             }
+        }
+        if (count >= 0 && count < std::ssize(ready)) { // 届いていたものは、すべて片づけた
+            close_idle_clients(clients, order);
         }
     }
 }

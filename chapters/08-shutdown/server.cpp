@@ -161,7 +161,6 @@ void run_event_loop(Socket server, const Socket& stop, std::chrono::milliseconds
     bool stopping = false;
     auto give_up = Clock::time_point::max();
     while (!stopping || (!clients.empty() && Clock::now() < give_up)) {
-        close_idle_clients(clients, order);
         if (resting != (std::ssize(clients) == limit || Clock::now() < accept_again)) {
             resting = !resting;
             watch(epoll, EPOLL_CTL_MOD, server.fd(), resting ? 0U : EPOLLIN);
@@ -194,6 +193,9 @@ void run_event_loop(Socket server, const Socket& stop, std::chrono::milliseconds
             } else if (next_event(client) != awaited) {
                 watch(epoll, EPOLL_CTL_MOD, fd, next_event(client));
             }
+        }
+        if (count >= 0 && count < std::ssize(ready)) { // 届いていたものは、すべて片づけた
+            close_idle_clients(clients, order);
         }
         if (stopping && server.fd() != -1) {
             exit_on_signals({SIGINT, SIGTERM}); // 二度目が来たら、待たない

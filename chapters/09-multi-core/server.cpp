@@ -163,7 +163,6 @@ void run_event_loop(Socket server, const Socket& stop, std::chrono::milliseconds
     bool stopping = false;
     auto give_up = Clock::time_point::max();
     while (!stopping || (!clients.empty() && Clock::now() < give_up)) {
-        close_idle_clients(clients, order);
         if (resting != (std::ssize(clients) == limit || Clock::now() < accept_again)) {
             resting = !resting;
             watch(epoll, resting ? EPOLL_CTL_DEL : EPOLL_CTL_ADD, server.fd(),
@@ -197,6 +196,9 @@ void run_event_loop(Socket server, const Socket& stop, std::chrono::milliseconds
             } else if (next_event(client) != awaited) {
                 watch(epoll, EPOLL_CTL_MOD, fd, next_event(client));
             }
+        }
+        if (count >= 0 && count < std::ssize(ready)) { // 届いていたものは、すべて片づけた
+            close_idle_clients(clients, order);
         }
         if (stopping && server.fd() != -1) {
             give_up = Clock::now() + grace;

@@ -149,7 +149,6 @@ void run_event_loop(Socket server, const Socket& stop, std::chrono::milliseconds
     Clock::time_point accept_again; // この時刻までは、受け付けを休む
     auto give_up = Clock::time_point::max();
     while (!loop.stopping || (!loop.clients.empty() && Clock::now() < give_up)) {
-        resume_late_clients(loop);
         if (resting != (std::ssize(loop.clients) == limit || Clock::now() < accept_again)) {
             resting = !resting;
             watch(loop.epoll, resting ? EPOLL_CTL_DEL : EPOLL_CTL_ADD, server.fd(),
@@ -173,6 +172,9 @@ void run_event_loop(Socket server, const Socket& stop, std::chrono::milliseconds
             } else {
                 loop.resume(fd, false);
             }
+        }
+        if (count >= 0 && count < std::ssize(ready)) { // 届いていたものは、すべて片づけた
+            resume_late_clients(loop);
         }
         if (stopping) {
             give_up = Clock::now() + grace;
