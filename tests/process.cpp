@@ -141,28 +141,6 @@ void change_group(pid_t from, pid_t to) {
     }
 }
 
-// ほかのだれも使わないポートと、それを借りているしるし。閉じてから起こすまでの間に取られない
-// よう、カーネルが bind(2) や connect(2) のために選ぶ番号 (ip_local_port_range) より小さいものから
-// 選び、並んで走るテストとは、同じ名前の Unix ソケットを持つことで分けあう。
-Server::Place borrow_port() {
-    static unsigned next = std::random_device{}();
-    for (int i = 0; i < 20'000; ++i) {
-        const std::string port = std::to_string(10'000 + next++ % 20'000);
-        Socket lease{socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
-        sockaddr_un name = {AF_UNIX, {}};
-        // 0 で始まる名前はファイルにならず、持ち主が終われば消える (man 7 unix)。
-        const std::string text = "echo-test-" + port;
-        text.copy(name.sun_path + 1, text.size());
-        const Socket tcp{socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-        const Endpoint any = *parse_endpoint(port.c_str(), "0.0.0.0");
-        if (bind(lease.fd(), reinterpret_cast<const sockaddr*>(&name), sizeof name) == 0 &&
-            bind(tcp.fd(), any.address(), any.length) == 0) {
-            return {port, std::move(lease), {}};
-        }
-    }
-    throw std::runtime_error("no free port");
-}
-
 std::set<unsigned long> listening_inodes(const std::string& port) {
     std::set<unsigned long> inodes;
     for (const TcpSocket& tcp : tcp_sockets(port)) {
@@ -401,6 +379,25 @@ Server::Server(std::vector<std::string> command, const std::string& address, con
     endpoint = endpoint_from_first_line(first + errors());
     listener = pid();
     present = this;
+}
+
+Server::Place Server::borrow_port() {
+    static unsigned next = std::random_device{}();
+    for (int i = 0; i < 20'000; ++i) {
+        const std::string port = std::to_string(10'000 + next++ % 20'000);
+        Socket lease{socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+        sockaddr_un name = {AF_UNIX, {}};
+        // 0 で始まる名前はファイルにならず、持ち主が終われば消える (man 7 unix)。
+        const std::string text = "echo-test-" + port;
+        text.copy(name.sun_path + 1, text.size());
+        const Socket tcp{socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+        const Endpoint any = *parse_endpoint(port.c_str(), "0.0.0.0");
+        if (bind(lease.fd(), reinterpret_cast<const sockaddr*>(&name), sizeof name) == 0 &&
+            bind(tcp.fd(), any.address(), any.length) == 0) {
+            return {port, std::move(lease), {}};
+        }
+    }
+    throw std::runtime_error("no free port");
 }
 
 Server Server::foreign(const std::string& command, const Options& options) {

@@ -99,6 +99,10 @@ struct Server : Process {
         Socket lease;
         std::set<unsigned long> others;
     };
+    // ほかのだれも使わないポートと、それを借りているしるし。閉じてから起こすまでの間に取られない
+    // よう、カーネルが bind(2) や connect(2) のために選ぶ番号 (ip_local_port_range)
+    // より小さいものから 選び、並んで走るテストとは、同じ名前の Unix ソケットを持つことで分けあう。
+    static Place borrow_port();
 
     ~Server();
     // 終わっていれば、どう終わったか。そして、書いたものの最後の数行。
