@@ -45,7 +45,7 @@ FIRST_EPHEMERAL_PORT = 32768  # これより小さいポートは、自分で決
 TABLE_COMMANDS = {'ps', 'ss'}
 TABLE_TOKENS = [*TOKENS, ('番号', r'(?<![\w.:])(\d{2,})(?=(?: \d+)* [A-Za-z])')]
 # なくてもよい道具。入っていなければ、その節の残りを省く。
-OPTIONAL_TOOLS = {'strace', 'nc', 'ps', 'ss', 'haproxy', 'systemd-socket-activate'}
+OPTIONAL_TOOLS = {'strace', 'nc', 'ps', 'ss', 'faketime', 'haproxy', 'systemd-socket-activate'}
 KEYS = {'^C': '\x03', '^D': '\x04'}
 DOTS = {'...', '…'}  # 何行でもよい、という印
 # ジョブが終わったという bash の知らせ。いつ出るかわからないので、ノートにあってもなくてもよい。

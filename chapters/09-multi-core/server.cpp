@@ -163,7 +163,8 @@ void run_event_loop(Socket server, const Socket& stop, std::chrono::milliseconds
     bool stopping = false;
     auto give_up = Clock::time_point::max();
     while (!stopping || (!clients.empty() && Clock::now() < give_up)) {
-        if (resting != (std::ssize(clients) == limit || Clock::now() < accept_again)) {
+        const bool exhausted = Clock::now() < accept_again;
+        if (resting != (exhausted || std::ssize(clients) == limit)) {
             resting = !resting;
             watch(epoll, resting ? EPOLL_CTL_DEL : EPOLL_CTL_ADD, server.fd(),
                   EPOLLIN | EPOLLEXCLUSIVE);
@@ -171,7 +172,7 @@ void run_event_loop(Socket server, const Socket& stop, std::chrono::milliseconds
         epoll_event ready[64];
         const auto next =
             order.empty() ? Clock::time_point::max() : clients.at(order.front()).deadline;
-        const int wait = resting ? rest : milliseconds_until(std::min(next, give_up));
+        const int wait = exhausted ? rest : milliseconds_until(std::min(next, give_up));
         const int count = epoll_wait(epoll.fd(), ready, std::ssize(ready), wait);
         for (int i = 0; i < count; ++i) {
             const int fd = ready[i].data.fd;
