@@ -113,7 +113,7 @@ doctest:
 	@echo '#include <doctest/doctest.h>' | $(COMPILE) -E -x c++ - >/dev/null 2>&1 || \
 		{ echo 'make: テストに要る doctest がありません。make setup で入ります' >&2; exit 2; }
 
-PATCHED  := tests/patched.sh $(wildcard chapters/*/*.cpp common/*.h) $(call objects,common/*.cpp)
+PATCHED  := tests/patched.sh $(wildcard chapters/*/*.cpp chapters/*/*.h common/*.h) $(call objects,common/*.cpp)
 $(MUTANTS): $(BUILD)/mutant/%: tests/mutants/%.patch $(PATCHED)
 	$(patch)
 $(VARIANTS): $(BUILD)/variant/%: tests/variants/%.patch $(PATCHED)
@@ -130,7 +130,7 @@ $(BUILD)/lint/node_modules: tests/lint/package.json
 # 診断の表: 章ごとに、どの壊し方がどのテストに落ちるか。壊し方の名前、読むところ、テストの名前を、
 # 一行に一つ書く。その章を壊すパッチと、部品を壊すパッチのうち、その章の使う部品のものが当てはまる。
 define diagnosis
-$(BUILD)/diagnosis/$1/%.out: tests/mutants/%.patch tests/patched.sh $(BUILD)/tests $(call objects,common/*.cpp) $(wildcard chapters/$1-*/*.cpp common/*.h)
+$(BUILD)/diagnosis/$1/%.out: tests/mutants/%.patch tests/patched.sh $(BUILD)/tests $(call objects,common/*.cpp) $(wildcard chapters/$1-*/*.cpp chapters/$1-*/*.h common/*.h)
 	@mkdir -p $$(@D)
 	@sh tests/patched.sh $$(@:.out=) $$< '$(COMPILE) $(LDFLAGS)' $(BUILD)/obj $1
 	@CONNECTIONS=1000 SILENT=200 $(BUILD)/tests --server='$$(@:.out=) {port}' --chapter=$1 --deadline=10 >$$@ 2>&1; [ $$$$? -le 1 ]

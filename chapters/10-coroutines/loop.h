@@ -31,12 +31,11 @@ struct Loop {
     // 一人のクライアントの、相手をしているコルーチン。
     struct Client {
         Task task; // その frame の持ち主。消えれば、接続も閉じる
-        std::coroutine_handle<> waiting =
-            {}; // 準備ができたら動かすところ。task か、それの待つ send_all
-        std::uint32_t event = EPOLLIN; // そのために、カーネルに預けてある出来事
-        Clock::time_point deadline = {}; // この時刻までに起きなければ、あきらめて動かす
+        std::coroutine_handle<> waiting = {}; // 準備を待っている frame。task か、その呼んだもの
+        std::uint32_t event = EPOLLIN; // 待っている出来事。カーネルに預けてある
+        Clock::time_point deadline = {}; // この時刻になれば、起きていなくても動かす
         std::list<int>::iterator place = {}; // 締め切りの並びの中の、この人の場所
-        bool late = false;                   // あきらめて動かした
+        bool late = false;                   // 締め切りになったので動かした
     };
 
     const Socket epoll{epoll_create1(0)};
@@ -44,14 +43,13 @@ struct Loop {
     std::list<int> order; // 締め切りの早い順。待つ長さはだれも同じなので、待ちはじめた順でもある
     bool stopping = false; // もう返事をしない
 
-    // fd の相手をする task を動かしはじめ、その持ち主になる。メモリがなければ std::bad_alloc
-    // を投げる。
+    // fd の相手をする task を動かしはじめ、その持ち主になる (メモリがなければ std::bad_alloc)。
     void start(int fd, Task task) {
         if (task.empty()) {
             throw std::bad_alloc();
         }
         Client& client = clients.emplace(fd, Client{std::move(task)}).first->second;
-        client.place = order.insert(order.end(), fd); //
+        client.place = order.insert(order.end(), fd);
         client.task.start();
         erase_if_done(fd);
     }
@@ -64,6 +62,7 @@ struct Loop {
         erase_if_done(fd);
     }
 
+    // 最後まで動いていれば、frame ごと消す。
     void erase_if_done(int fd) noexcept {
         const auto found = clients.find(fd);
         if (found->second.task.done()) {
@@ -97,8 +96,8 @@ struct Ready {
     }
 };
 
-// co_await Receive{...}: 届くのを待って recv(2) を呼ぶ。値も errno も recv(2) と同じ。limit
-// だけ待って も届かなければ、-1 と ETIMEDOUT。
+// co_await Receive{...}: 届くのを待って、recv(2) を呼ぶ。値も errno も recv(2) と同じ。
+// limit だけ待っても届かなければ、-1 と ETIMEDOUT。
 struct Receive : Ready {
     std::span<char> buffer;
 

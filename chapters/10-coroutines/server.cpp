@@ -92,8 +92,8 @@ Task handle_tcp_client(Loop& loop, Connection client, std::chrono::milliseconds 
 // 来ているクライアントを受け付ける。ディスクリプタやメモリが足りなければ false。
 bool accept_clients(const Socket& server, Loop& loop, std::chrono::milliseconds idle,
                     int limit) noexcept {
-    for (int i = 0; i < 64 && std::ssize(loop.clients) < limit;
-         ++i) { // 来つづけても、ほかを待たせない
+    // 来つづけても、ほかの人を待たせない。
+    for (int i = 0; i < 64 && std::ssize(loop.clients) < limit; ++i) {
         Connection connection;
         const Accepted accepted = try_accept_tcp_connection(server, connection);
         if (accepted != Accepted::connection) {
@@ -124,8 +124,8 @@ void resume_late_clients(Loop& loop) noexcept {
 // 止めはじめる: 新しい人を受け付けず、返すもののない人から、送る向きを閉じる。
 void start_draining(Socket& server, Loop& loop) noexcept {
     loop.stopping = true;
-    watch(loop.epoll, EPOLL_CTL_DEL, server.fd(),
-          0); // ほかのループも持っているので、閉じても消えない
+    // ほかのループも持っているので、閉じても消えない。
+    watch(loop.epoll, EPOLL_CTL_DEL, server.fd(), 0);
     server.close();
     for (const auto& [fd, client] : loop.clients) {
         if (client.event == EPOLLIN) { // 返すものがない
