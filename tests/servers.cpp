@@ -118,6 +118,11 @@ const std::vector<Model>& models() {
         for (Model& model : models) {
             model.program = build_directory + "/" + model.name;
         }
+        if (thread_sanitized()) { // スレッドが一つしかなければ、競合もない
+            std::erase_if(models, [](const Model& model) {
+                return !model.threads && (model.crew == 0 || model.preforks) && model.loops == 0;
+            });
+        }
         // 章を書き換えてパッチがあたらなければ、別の方式のサーバーは作られていない。
         std::erase_if(models, [](const Model& model) {
             return model.name.starts_with("variant/") && !std::filesystem::exists(model.program);
