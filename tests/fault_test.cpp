@@ -303,6 +303,25 @@ TEST_SUITE("fault") {
         check_start(build_directory + "/client", "connect", ETIMEDOUT);
     }
 
+    TEST_CASE("待ち受けソケットを epoll に戻せなければ、戻せるまで試す" * needs_strace) {
+        for (const Model& model : models()) {
+            if (model.loops == 0) {
+                continue;
+            }
+            CAPTURE(model.name);
+            // 待ち受けソケット、止める知らせ、一人目、満員なので外す。五回目で戻す。
+            const Server server(failing("epoll_ctl", ENOMEM, "5", {model.program}), "127.0.0.1",
+                                {.numbers = {"60000", "1", "5000", "1"}});
+            Client first(server.endpoint);
+            CHECK(first.echo("first") == "first");
+            const Client second(server.endpoint);
+            second.send("second");
+            first.close();
+            CHECK(second.receive(6) == "second");
+            CHECK(eventually([&] { return injected(server) == 1; }));
+        }
+    }
+
     TEST_CASE("標準入出力が閉じていて、/dev/null も開けなければ、始めない" * needs_strace) {
         for (const Model& model : models()) {
             CAPTURE(model.name);

@@ -136,15 +136,15 @@ void close_idle_clients(Clients& clients, Order& order) noexcept {
     bool resting = false;
     Clock::time_point accept_again; // この時刻までは、受け付けを休む
     for (;;) {
-        const bool exhausted = Clock::now() < accept_again;
-        if (resting != (exhausted || std::ssize(clients) == limit)) {
+        const bool full = std::ssize(clients) == limit;
+        if (resting != (full || Clock::now() < accept_again)) {
             resting = !resting;
             watch(epoll, EPOLL_CTL_MOD, server.fd(), resting ? 0U : EPOLLIN);
         }
         epoll_event ready[64];
         const auto next =
             order.empty() ? Clock::time_point::max() : clients.at(order.front()).deadline;
-        const int wait = exhausted ? rest : milliseconds_until(next);
+        const int wait = resting && !full ? rest : milliseconds_until(next);
         const int count = epoll_wait(epoll.fd(), ready, std::ssize(ready), wait);
         for (int i = 0; i < count; ++i) {
             const int fd = ready[i].data.fd;

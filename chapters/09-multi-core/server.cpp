@@ -163,16 +163,16 @@ void run_event_loop(Socket server, const Socket& stop, std::chrono::milliseconds
     bool stopping = false;
     auto give_up = Clock::time_point::max();
     while (!stopping || (!clients.empty() && Clock::now() < give_up)) {
-        const bool exhausted = Clock::now() < accept_again;
-        if (resting != (exhausted || std::ssize(clients) == limit)) {
-            resting = !resting;
-            watch(epoll, resting ? EPOLL_CTL_DEL : EPOLL_CTL_ADD, server.fd(),
-                  EPOLLIN | EPOLLEXCLUSIVE);
+        const bool full = std::ssize(clients) == limit;
+        if (resting != (full || Clock::now() < accept_again) &&
+            watch(epoll, resting ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, server.fd(),
+                  EPOLLIN | EPOLLEXCLUSIVE)) {
+            resting = !resting; // 加えられなければ、休んだまま、また試す
         }
         epoll_event ready[64];
         const auto next =
             order.empty() ? Clock::time_point::max() : clients.at(order.front()).deadline;
-        const int wait = exhausted ? rest : milliseconds_until(std::min(next, give_up));
+        const int wait = resting && !full ? rest : milliseconds_until(std::min(next, give_up));
         const int count = epoll_wait(epoll.fd(), ready, std::ssize(ready), wait);
         for (int i = 0; i < count; ++i) {
             const int fd = ready[i].data.fd;

@@ -149,16 +149,16 @@ void run_event_loop(Socket server, const Socket& stop, std::chrono::milliseconds
     Clock::time_point accept_again; // この時刻までは、受け付けを休む
     auto give_up = Clock::time_point::max();
     while (!loop.stopping || (!loop.clients.empty() && Clock::now() < give_up)) {
-        const bool exhausted = Clock::now() < accept_again;
-        if (resting != (exhausted || std::ssize(loop.clients) == limit)) {
-            resting = !resting;
-            watch(loop.epoll, resting ? EPOLL_CTL_DEL : EPOLL_CTL_ADD, server.fd(),
-                  EPOLLIN | EPOLLEXCLUSIVE);
+        const bool full = std::ssize(loop.clients) == limit;
+        if (resting != (full || Clock::now() < accept_again) &&
+            watch(loop.epoll, resting ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, server.fd(),
+                  EPOLLIN | EPOLLEXCLUSIVE)) {
+            resting = !resting; // 加えられなければ、休んだまま、また試す
         }
         epoll_event ready[64];
         const auto next = loop.order.empty() ? Clock::time_point::max()
                                              : loop.clients.at(loop.order.front()).deadline;
-        const int wait = exhausted ? rest : milliseconds_until(std::min(next, give_up));
+        const int wait = resting && !full ? rest : milliseconds_until(std::min(next, give_up));
         const int count = epoll_wait(loop.epoll.fd(), ready, std::ssize(ready), wait);
         bool stopping = false;
         for (int i = 0; i < count; ++i) {
