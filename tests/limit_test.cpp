@@ -29,7 +29,7 @@ std::string find_faketime() {
     for (const char* const pattern :
          {"/usr/lib*/faketime/libfaketime.so.1", "/usr/lib*/*/faketime/libfaketime.so.1"}) {
         glob_t found{};
-        const std::string path = glob(pattern, 0, nullptr, &found) == 0 ? found.gl_pathv[0] : "";
+        std::string path = glob(pattern, 0, nullptr, &found) == 0 ? found.gl_pathv[0] : "";
         globfree(&found);
         if (!path.empty()) {
             return path;

@@ -481,7 +481,8 @@ char state_of(pid_t pid) {
 
 bool has_ended(pid_t pid) {
     const char state = state_of(pid);
-    return state == 0 || state == 'Z';
+    // 初めのスレッドがゾンビになっても、ほかのスレッドが終わるまで、ソケットは閉じられない。
+    return state == 0 || (state == 'Z' && usage_of(pid).threads <= 1);
 }
 
 std::vector<pid_t> children_of(pid_t pid, char state) {

@@ -39,7 +39,7 @@ const std::vector<Model>& models() {
     rlimit descriptors{};
     getrlimit(RLIMIT_NOFILE, &descriptors);
     const long left = static_cast<long>(std::min<rlim_t>(descriptors.rlim_cur, 1'000'000)) - 3 - 16;
-    const auto cores = static_cast<int>(std::thread::hardware_concurrency());
+    const auto cores = static_cast<long>(std::thread::hardware_concurrency());
     const auto limits = [&](long clients) {
         return "  idle-ms  how long a client may be silent, in milliseconds, default 60000\n"
                "  clients  the most clients to serve at once, default " +
@@ -77,7 +77,7 @@ const std::vector<Model>& models() {
             {.name = "chapter09",
              .events = true,
              .epoll = true,
-             .loops = cores,
+             .loops = static_cast<int>(cores),
              .watched = 2,
              .idles = true,
              .drains = true,
@@ -86,7 +86,7 @@ const std::vector<Model>& models() {
             {.name = "chapter10",
              .events = true,
              .epoll = true,
-             .loops = cores,
+             .loops = static_cast<int>(cores),
              .watched = 2,
              .idles = true,
              .drains = true,
@@ -107,7 +107,7 @@ const std::vector<Model>& models() {
             {.name = "variant/reuseport",
              .events = true,
              .epoll = true,
-             .loops = cores,
+             .loops = static_cast<int>(cores),
              .uneven = true,
              .watched = 2,
              .idles = true,
