@@ -15,7 +15,6 @@
 #include <fstream>
 #include <future>
 #include <glob.h>
-#include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -90,7 +89,7 @@ bool listens(const Server& server) {
 // サーバーは眠っていること。
 size_t bytes_read(const Server& server, const Client& client, size_t sent) {
     int unacknowledged = 0;
-    REQUIRE(ioctl(client.fd(), SIOCOUTQ, &unacknowledged) == 0);
+    REQUIRE(ioctl(client.fd(), TIOCOUTQ, &unacknowledged) == 0);
     const auto tcp = connection(server, client.port());
     REQUIRE(tcp);
     return sent - static_cast<size_t>(unacknowledged) - tcp->unread;
