@@ -1,5 +1,6 @@
 // common/ の単体テスト。Linux でなくても走る。
 
+#include "common/clock.h"
 #include "common/endpoint.h"
 #include "common/log.h"
 #include "common/socket.h"
@@ -291,5 +292,20 @@ TEST_SUITE("unit") {
         CHECK(text.starts_with("[pid " + std::to_string(getpid()) + " tid "));
         CHECK(text.find('\n') == 255);
         CHECK(text.substr(256) == std::string(254, 'x') + "y\n-42 bytes, -9223372036854775808\n");
+    }
+
+    TEST_CASE("milliseconds_until: 端数は切り上げ、過ぎていれば 0、いつまでもなら -1") {
+        using std::chrono::milliseconds;
+        for (int i = 0; i < 100; ++i) { // 締め切りより早く起きない
+            const Clock::time_point before = Clock::now();
+            const Clock::time_point deadline = before + std::chrono::microseconds(5000 + 37 * i);
+            const int wait = milliseconds_until(deadline);
+            CHECK(milliseconds(wait) >= deadline - Clock::now());
+            CHECK(milliseconds(wait - 1) < deadline - before);
+        }
+        CHECK(milliseconds_until(Clock::now() - milliseconds(1)) == 0);
+        CHECK(milliseconds_until(Clock::time_point::max()) == -1);
+        CHECK(milliseconds_until(Clock::now() + std::chrono::hours(10'000)) ==
+              std::numeric_limits<int>::max());
     }
 }
