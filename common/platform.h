@@ -7,6 +7,7 @@
 #ifdef __linux__
 
 #include <pthread.h>
+#include <sched.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -36,8 +37,16 @@ inline int accept_nonblocking(int server, sockaddr* peer, socklen_t* length) noe
     return accept4(server, peer, length, SOCK_NONBLOCK);
 }
 
+// このプロセスが使ってよいコアの数 (sched_getaffinity(2))。コンピューターにある数より少ないことも
+// ある (man 1 taskset、コンテナーの cpuset)。
+inline int usable_cores() noexcept {
+    cpu_set_t cores;
+    return sched_getaffinity(0, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : 1;
+}
+
 #else
 
+#include <algorithm>
 #include <fcntl.h>
 #include <functional>
 #include <sys/socket.h>
@@ -51,6 +60,10 @@ inline long thread_id() noexcept {
 inline constexpr int error_no_network = ENETDOWN;
 
 inline void set_thread_stack_size(std::size_t /*bytes*/) noexcept {} // OS の既定のまま
+
+inline int usable_cores() noexcept {
+    return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
 
 inline int accept_nonblocking(int server, sockaddr* peer, socklen_t* length) noexcept {
     const int fd = accept(server, peer, length);

@@ -5,7 +5,8 @@ data = ARG1
 servers = system("awk -F, '$2 == \"churn\" && !seen[$1]++ { print $1 }' '" . data . "'")
 count = words(servers)
 
-set terminal svg size 960,400 noenhanced font "Noto Sans CJK JP,Hiragino Sans,sans-serif" background "white"
+# 測ったサーバーが多ければ、名前の並ぶ分だけ大きくする。
+set terminal svg size (count > 8 ? 1440 : 960),(count > 8 ? 200 + 28 * count : 400) noenhanced font "Noto Sans CJK JP,Hiragino Sans,sans-serif" background "white"
 set datafile separator comma columnheaders missing NaN
 set border 3 lc rgb "#888888"
 set grid ytics lc rgb "#dddddd" lt 1

@@ -1,10 +1,11 @@
 #include "tests/servers.h"
 
+#include "common/platform.h"
+
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <sys/resource.h>
-#include <thread>
 
 namespace {
 
@@ -39,7 +40,7 @@ const std::vector<Model>& models() {
     rlimit descriptors{};
     getrlimit(RLIMIT_NOFILE, &descriptors);
     const long left = static_cast<long>(std::min<rlim_t>(descriptors.rlim_cur, 1'000'000)) - 3 - 16;
-    const auto cores = static_cast<long>(std::thread::hardware_concurrency());
+    const long cores = usable_cores();
     const auto limits = [&](long clients) {
         return "  idle-ms  how long a client may be silent, in milliseconds, default 60000\n"
                "  clients  the most clients to serve at once, default " +

@@ -3,6 +3,7 @@
 #include "common/clock.h"
 #include "common/endpoint.h"
 #include "common/log.h"
+#include "common/platform.h"
 #include "common/socket.h"
 #include "common/startup.h"
 #include "common/tcp.h"
@@ -229,7 +230,7 @@ std::vector<std::jthread> start_event_loops(int loops, const Socket& server, con
 int main(int argc, char* argv[]) {
     start_clean();
     NumberArgument idle = {"idle-ms", "how long a client may be silent, in milliseconds", 60'000};
-    const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+    const int cores = usable_cores();
     const int room = std::max(1, descriptors_left() - 2 * cores); // ループごとに、二つずつ使う
     NumberArgument limit = {"clients", "the most clients to serve at once", room};
     NumberArgument grace = {"grace-ms", "how long to wait for clients when stopped", 5'000};
