@@ -83,7 +83,7 @@ const std::vector<Model>& models() {
              .idles = true,
              .drains = true,
              .numbers = " [idle-ms] [clients] [grace-ms] [loops]",
-             .help = limits(left - 2 * cores) + grace + loops},
+             .help = limits(left) + grace + loops},
             {.name = "chapter10",
              .events = true,
              .epoll = true,
@@ -92,7 +92,7 @@ const std::vector<Model>& models() {
              .idles = true,
              .drains = true,
              .numbers = " [idle-ms] [clients] [grace-ms] [loops]",
-             .help = limits(left - 2 * cores) + grace + loops},
+             .help = limits(left) + grace + loops},
             {.name = "variant/prefork",
              .crew = 64,
              .preforks = true,
@@ -114,7 +114,7 @@ const std::vector<Model>& models() {
              .idles = true,
              .drains = true,
              .numbers = " [idle-ms] [clients] [grace-ms] [loops]",
-             .help = limits(left - 2 * cores) + grace + loops},
+             .help = limits(left) + grace + loops},
         };
         for (Model& model : models) {
             model.program = build_directory + "/" + model.name;

@@ -14,6 +14,7 @@
 #include <exception>
 #include <list>
 #include <new>
+#include <poll.h>
 #include <span>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -113,9 +114,16 @@ bool accept_clients(const Socket& server, Clients& clients, const Socket& epoll,
 }
 
 // 締め切りを過ぎた人を閉じる。
-void close_idle_clients(Clients& clients, Order& order) noexcept {
-    while (!order.empty() && clients.at(order.front()).deadline <= Clock::now()) {
+void close_idle_clients(Clients& clients, Order& order, std::chrono::milliseconds idle) noexcept {
+    const Clock::time_point now = Clock::now();
+    while (!order.empty() && clients.at(order.front()).deadline <= now) {
         Client& client = clients.at(order.front());
+        pollfd event = {order.front(), static_cast<short>(next_event(client)), 0};
+        if (poll(&event, 1, 0) != 0) { // もう起きている。遅れたのはサーバーのほう
+            client.deadline = now + idle;
+            order.splice(order.end(), order, client.place);
+            continue;
+        }
         errno = ETIMEDOUT;
         finish_tcp_client(client.socket, client.peer, client.echoed, "waiting for");
         clients.erase(order.front());
@@ -165,9 +173,7 @@ void close_idle_clients(Clients& clients, Order& order) noexcept {
                 watch(epoll, EPOLL_CTL_MOD, fd, next_event(client));
             }
         }
-        if (count >= 0 && count < std::ssize(ready)) { // 届いていたものは、すべて片づけた
-            close_idle_clients(clients, order);
-        }
+        close_idle_clients(clients, order, idle);
     }
 }
 

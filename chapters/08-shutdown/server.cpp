@@ -15,6 +15,7 @@
 #include <exception>
 #include <list>
 #include <new>
+#include <poll.h>
 #include <span>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
@@ -122,9 +123,16 @@ bool accept_clients(const Socket& server, Clients& clients, const Socket& epoll,
 }
 
 // 締め切りを過ぎた人を閉じる。
-void close_idle_clients(Clients& clients, Order& order) noexcept {
-    while (!order.empty() && clients.at(order.front()).deadline <= Clock::now()) {
+void close_idle_clients(Clients& clients, Order& order, std::chrono::milliseconds idle) noexcept {
+    const Clock::time_point now = Clock::now();
+    while (!order.empty() && clients.at(order.front()).deadline <= now) {
         Client& client = clients.at(order.front());
+        pollfd event = {order.front(), static_cast<short>(next_event(client)), 0};
+        if (poll(&event, 1, 0) != 0) { // もう起きている。遅れたのはサーバーのほう
+            client.deadline = now + idle;
+            order.splice(order.end(), order, client.place);
+            continue;
+        }
         errno = ETIMEDOUT;
         finish_tcp_client(client.socket, client.peer, client.echoed, "waiting for");
         clients.erase(order.front());
@@ -161,7 +169,7 @@ void run_event_loop(Socket server, const Socket& stop, std::chrono::milliseconds
     bool stopping = false;
     auto give_up = Clock::time_point::max();
     while (!stopping || (!clients.empty() && Clock::now() < give_up)) {
-        const bool full = std::ssize(clients) == limit;
+        const bool full = stopping || std::ssize(clients) == limit;
         if (resting != (full || Clock::now() < accept_again)) {
             resting = !resting;
             watch(epoll, EPOLL_CTL_MOD, server.fd(), resting ? 0U : EPOLLIN);
@@ -195,9 +203,7 @@ void run_event_loop(Socket server, const Socket& stop, std::chrono::milliseconds
                 watch(epoll, EPOLL_CTL_MOD, fd, next_event(client));
             }
         }
-        if (count >= 0 && count < std::ssize(ready)) { // 届いていたものは、すべて片づけた
-            close_idle_clients(clients, order);
-        }
+        close_idle_clients(clients, order, idle);
         if (stopping && server.fd() != -1) {
             exit_on_signals({SIGINT, SIGTERM}); // 二度目が来たら、待たない
             give_up = Clock::now() + grace;

@@ -16,6 +16,7 @@
 #include <exception>
 #include <list>
 #include <new>
+#include <poll.h>
 #include <span>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -125,9 +126,16 @@ bool accept_clients(const Socket& server, Clients& clients, const Socket& epoll,
 }
 
 // 締め切りを過ぎた人を閉じる。
-void close_idle_clients(Clients& clients, Order& order) noexcept {
-    while (!order.empty() && clients.at(order.front()).deadline <= Clock::now()) {
+void close_idle_clients(Clients& clients, Order& order, std::chrono::milliseconds idle) noexcept {
+    const Clock::time_point now = Clock::now();
+    while (!order.empty() && clients.at(order.front()).deadline <= now) {
         Client& client = clients.at(order.front());
+        pollfd event = {order.front(), static_cast<short>(next_event(client)), 0};
+        if (poll(&event, 1, 0) != 0) { // もう起きている。遅れたのはサーバーのほう
+            client.deadline = now + idle;
+            order.splice(order.end(), order, client.place);
+            continue;
+        }
         errno = ETIMEDOUT;
         finish_tcp_client(client.socket, client.peer, client.echoed, "waiting for");
         clients.erase(order.front());
@@ -164,7 +172,7 @@ void run_event_loop(Socket server, const Socket& stop, std::chrono::milliseconds
     bool stopping = false;
     auto give_up = Clock::time_point::max();
     while (!stopping || (!clients.empty() && Clock::now() < give_up)) {
-        const bool full = std::ssize(clients) == limit;
+        const bool full = stopping || std::ssize(clients) == limit;
         if (resting != (full || Clock::now() < accept_again) &&
             watch(epoll, resting ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, server.fd(),
                   EPOLLIN | EPOLLEXCLUSIVE)) {
@@ -199,9 +207,7 @@ void run_event_loop(Socket server, const Socket& stop, std::chrono::milliseconds
                 watch(epoll, EPOLL_CTL_MOD, fd, next_event(client));
             }
         }
-        if (count >= 0 && count < std::ssize(ready)) { // 届いていたものは、すべて片づけた
-            close_idle_clients(clients, order);
-        }
+        close_idle_clients(clients, order, idle);
         if (stopping && server.fd() != -1) {
             give_up = Clock::now() + grace;
             start_draining(server, epoll, clients);
@@ -230,12 +236,12 @@ std::vector<std::jthread> start_event_loops(int loops, const Socket& server, con
 int main(int argc, char* argv[]) {
     start_clean();
     NumberArgument idle = {"idle-ms", "how long a client may be silent, in milliseconds", 60'000};
-    const int cores = usable_cores();
-    const int room = std::max(1, descriptors_left() - 2 * cores); // ループごとに、二つずつ使う
-    NumberArgument limit = {"clients", "the most clients to serve at once", room};
+    NumberArgument limit = {"clients", "the most clients to serve at once", descriptors_left()};
     NumberArgument grace = {"grace-ms", "how long to wait for clients when stopped", 5'000};
-    NumberArgument loops = {"loops", "how many event loops run in parallel", cores};
+    NumberArgument loops = {"loops", "how many event loops run in parallel", usable_cores()};
     const Endpoint endpoint = endpoint_from_arguments(argc, argv, {&idle, &limit, &grace, &loops});
+    // ループごとに、ディスクリプタを二つ使う。
+    limit.value = std::min(limit.value, std::max(1, descriptors_left() - 2 * loops.value));
 
     // 切れた接続に send しても、SIGPIPE でサーバーが終わらないようにする。
     std::signal(SIGPIPE, SIG_IGN);

@@ -18,6 +18,7 @@
 #include <exception>
 #include <list>
 #include <new>
+#include <poll.h>
 #include <span>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -117,8 +118,11 @@ bool accept_clients(const Socket& server, Loop& loop, std::chrono::milliseconds 
 
 // 締め切りを過ぎた人を、待つのをあきらめさせる。
 void resume_late_clients(Loop& loop) noexcept {
-    while (!loop.order.empty() && loop.clients.at(loop.order.front()).deadline <= Clock::now()) {
-        loop.resume(loop.order.front(), true);
+    const Clock::time_point now = Clock::now();
+    while (!loop.order.empty() && loop.clients.at(loop.order.front()).deadline <= now) {
+        const int fd = loop.order.front();
+        pollfd event = {fd, static_cast<short>(loop.clients.at(fd).event), 0};
+        loop.resume(fd, poll(&event, 1, 0) == 0); // もう起きていれば、遅れたのはサーバーのほう
     }
 }
 
@@ -150,7 +154,7 @@ void run_event_loop(Socket server, const Socket& stop, std::chrono::milliseconds
     Clock::time_point accept_again; // この時刻までは、受け付けを休む
     auto give_up = Clock::time_point::max();
     while (!loop.stopping || (!loop.clients.empty() && Clock::now() < give_up)) {
-        const bool full = std::ssize(loop.clients) == limit;
+        const bool full = loop.stopping || std::ssize(loop.clients) == limit;
         if (resting != (full || Clock::now() < accept_again) &&
             watch(loop.epoll, resting ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, server.fd(),
                   EPOLLIN | EPOLLEXCLUSIVE)) {
@@ -175,9 +179,7 @@ void run_event_loop(Socket server, const Socket& stop, std::chrono::milliseconds
                 loop.resume(fd, false);
             }
         }
-        if (count >= 0 && count < std::ssize(ready)) { // 届いていたものは、すべて片づけた
-            resume_late_clients(loop);
-        }
+        resume_late_clients(loop);
         if (stopping) {
             give_up = Clock::now() + grace;
             start_draining(server, loop);
@@ -206,12 +208,12 @@ std::vector<std::jthread> start_event_loops(int loops, const Socket& server, con
 int main(int argc, char* argv[]) {
     start_clean();
     NumberArgument idle = {"idle-ms", "how long a client may be silent, in milliseconds", 60'000};
-    const int cores = usable_cores();
-    const int room = std::max(1, descriptors_left() - 2 * cores); // ループごとに、二つずつ使う
-    NumberArgument limit = {"clients", "the most clients to serve at once", room};
+    NumberArgument limit = {"clients", "the most clients to serve at once", descriptors_left()};
     NumberArgument grace = {"grace-ms", "how long to wait for clients when stopped", 5'000};
-    NumberArgument loops = {"loops", "how many event loops run in parallel", cores};
+    NumberArgument loops = {"loops", "how many event loops run in parallel", usable_cores()};
     const Endpoint endpoint = endpoint_from_arguments(argc, argv, {&idle, &limit, &grace, &loops});
+    // ループごとに、ディスクリプタを二つ使う。
+    limit.value = std::min(limit.value, std::max(1, descriptors_left() - 2 * loops.value));
 
     // 切れた接続に send しても、SIGPIPE でサーバーが終わらないようにする。
     std::signal(SIGPIPE, SIG_IGN);
