@@ -12,9 +12,8 @@
 // - ファイルの大きさの上限 (ulimit -f) に達しても、write(2) が失敗するだけにする (SIGXFSZ)。
 void start_clean() noexcept;
 
-// これから開けるディスクリプタの数。上限 (getrlimit(2) の RLIMIT_NOFILE)
-// から、もう開いているものと、 サーバーがあとで自分のために開くもの (待ち受けソケットなど)
-// の分を引く。少なくとも 1。
+// これから開けるディスクリプタの数。少なくとも 1。上限 (getrlimit(2) の RLIMIT_NOFILE) から、
+// もう開いているものと、サーバーがあとで自分のために開くものの分を引く。
 int descriptors_left() noexcept;
 
 // signals を、ハンドラーで受けるかわりに、返したソケットから read(2) で読めるようにする

@@ -55,6 +55,7 @@ bool report_exhaustion(int error) noexcept {
                             std::string(call) + " " + to_text(endpoint).text);
 }
 
+// endpoint は、失敗したときの例外に書く。
 void enable_options(const Socket& server, const Endpoint& endpoint) {
     const int on = 1;
     for (const auto& option : options_to_enable) {

@@ -7,10 +7,12 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <future>
 #include <iterator>
@@ -385,15 +387,16 @@ TEST_SUITE("fault") {
                 REQUIRE(eventually([&] { return server.asleep(); }));
                 server.signal(SIGSTOP);
                 REQUIRE(eventually([&] { // 止まる前に届いたものは、先に片づけてしまう
-                    return state_of(server.pid()) == 'T' || state_of(server.pid()) == 't';
+                    const std::filesystem::directory_iterator threads(
+                        "/proc/" + std::to_string(server.pid()) + "/task");
+                    return std::ranges::all_of(threads, [](const auto& thread) {
+                        const char state = state_of(std::stoi(thread.path().filename()));
+                        return state == 'T' || state == 't';
+                    });
                 }));
                 const auto unread = [&](const Client& client) {
-                    for (const TcpSocket& tcp : tcp_sockets(port_of(server.endpoint))) {
-                        if (std::to_string(tcp.peer) == client.port()) {
-                            return tcp.unread;
-                        }
-                    }
-                    return 0UL;
+                    const auto tcp = connection(server, client.port());
+                    return tcp ? tcp->unread : 0;
                 };
                 flooding.send_until_full(1, 64UL << 20U, [] { return true; });
                 REQUIRE(eventually([&] { return unread(flooding) > 65'536; })); // 一度では済まない

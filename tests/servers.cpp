@@ -36,21 +36,33 @@ std::string obstacle_to_check() {
 } // namespace
 
 const std::vector<Model>& models() {
-    // 第7章からは、ディスクリプタの上限が人数を決める。標準入出力と、サーバーの分を残す。
-    rlimit descriptors{};
-    getrlimit(RLIMIT_NOFILE, &descriptors);
-    const long left = static_cast<long>(std::min<rlim_t>(descriptors.rlim_cur, 1'000'000)) - 3 - 16;
-    const long cores = usable_cores();
-    const auto limits = [&](long clients) {
-        return "  idle-ms  how long a client may be silent, in milliseconds, default 60000\n"
-               "  clients  the most clients to serve at once, default " +
-               std::to_string(clients) + "\n";
-    };
-    const std::string grace =
-        "  grace-ms how long to wait for clients when stopped, default 5000\n";
-    const std::string loops =
-        "  loops    how many event loops run in parallel, default " + std::to_string(cores) + "\n";
-    static const std::vector<Model> chosen = [&] {
+    static const std::vector<Model> chosen = [] {
+        // 第7章からは、ディスクリプタの上限が人数を決める。標準入出力と、サーバーの分を残す。
+        rlimit descriptors{};
+        getrlimit(RLIMIT_NOFILE, &descriptors);
+        const auto most = std::min<rlim_t>(descriptors.rlim_cur, 1'000'000);
+        const Model limited = {
+            .events = true,
+            .epoll = true,
+            .idles = true,
+            .numbers = " [idle-ms] [clients]",
+            .help = "  idle-ms  how long a client may be silent, in milliseconds, default 60000\n"
+                    "  clients  the most clients to serve at once, default " +
+                    std::to_string(most - 3 - 16) + "\n"};
+        Model draining = limited;
+        draining.drains = true;
+        draining.watched = 2;
+        draining.numbers += " [grace-ms]";
+        draining.help += "  grace-ms how long to wait for clients when stopped, default 5000\n";
+        Model parallel = draining;
+        parallel.loops = usable_cores();
+        parallel.numbers += " [loops]";
+        parallel.help += "  loops    how many event loops run in parallel, default " +
+                         std::to_string(parallel.loops) + "\n";
+        const auto named = [](Model model, const std::string& name) {
+            model.name = name;
+            return model;
+        };
         std::vector<Model> models = {
             {.name = "chapter01", .concurrent = false},
             {.name = "chapter02", .forks = true},
@@ -61,38 +73,10 @@ const std::vector<Model>& models() {
              .help = "  threads  how many clients are served at a time, default 64\n"},
             {.name = "chapter05", .events = true},
             {.name = "chapter06", .events = true, .epoll = true},
-            {.name = "chapter07",
-             .events = true,
-             .epoll = true,
-             .idles = true,
-             .numbers = " [idle-ms] [clients]",
-             .help = limits(left)},
-            {.name = "chapter08",
-             .events = true,
-             .epoll = true,
-             .watched = 2,
-             .idles = true,
-             .drains = true,
-             .numbers = " [idle-ms] [clients] [grace-ms]",
-             .help = limits(left) + grace},
-            {.name = "chapter09",
-             .events = true,
-             .epoll = true,
-             .loops = static_cast<int>(cores),
-             .watched = 2,
-             .idles = true,
-             .drains = true,
-             .numbers = " [idle-ms] [clients] [grace-ms] [loops]",
-             .help = limits(left) + grace + loops},
-            {.name = "chapter10",
-             .events = true,
-             .epoll = true,
-             .loops = static_cast<int>(cores),
-             .watched = 2,
-             .idles = true,
-             .drains = true,
-             .numbers = " [idle-ms] [clients] [grace-ms] [loops]",
-             .help = limits(left) + grace + loops},
+            named(limited, "chapter07"),
+            named(draining, "chapter08"),
+            named(parallel, "chapter09"),
+            named(parallel, "chapter10"),
             {.name = "variant/prefork",
              .crew = 64,
              .preforks = true,
@@ -105,17 +89,9 @@ const std::vector<Model>& models() {
              .help = "  threads  how many clients are served at a time, default 64\n"},
             {.name = "variant/select", .events = true, .selects = true},
             {.name = "variant/edge-triggered", .events = true, .epoll = true, .edge = true},
-            {.name = "variant/reuseport",
-             .events = true,
-             .epoll = true,
-             .loops = static_cast<int>(cores),
-             .uneven = true,
-             .watched = 2,
-             .idles = true,
-             .drains = true,
-             .numbers = " [idle-ms] [clients] [grace-ms] [loops]",
-             .help = limits(left) + grace + loops},
         };
+        parallel.uneven = true;
+        models.push_back(named(parallel, "variant/reuseport"));
         for (Model& model : models) {
             model.program = build_directory + "/" + model.name;
         }

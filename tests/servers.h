@@ -9,7 +9,7 @@
 #include <vector>
 
 struct Model {
-    std::string name; // "chapter02"
+    std::string name = ""; // "chapter02"
     std::string program = ""; // 起こすもの "build/chapter02"。ours でなければ "./my-server {port}"
     bool concurrent = true; // 二人目のクライアントを待たせない
     bool forks = false;     // クライアントごとにプロセスを作る
