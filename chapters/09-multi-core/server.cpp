@@ -14,6 +14,7 @@
 #include <csignal>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <list>
 #include <new>
 #include <poll.h>
@@ -25,6 +26,7 @@
 #include <sys/types.h>
 #include <system_error>
 #include <thread>
+#include <unistd.h>
 #include <unordered_map>
 #include <utility>
 #include <vector>

@@ -14,12 +14,9 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
-#include <cstdint>
 #include <exception>
-#include <list>
-#include <new>
+#include <functional>
 #include <poll.h>
-#include <span>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
@@ -27,7 +24,7 @@
 #include <sys/types.h>
 #include <system_error>
 #include <thread>
-#include <unordered_map>
+#include <unistd.h>
 #include <utility>
 #include <vector>
 
