@@ -171,7 +171,7 @@ void run_event_loop(Socket server, const Socket& stop, std::chrono::milliseconds
     auto give_up = Clock::time_point::max();
     while (!stopping || (!clients.empty() && Clock::now() < give_up)) {
         const bool full = stopping || std::ssize(clients) == limit;
-        if (resting != (full || Clock::now() < accept_again)) {
+        if (!stopping && resting != (full || Clock::now() < accept_again)) {
             resting = !resting;
             watch(epoll, EPOLL_CTL_MOD, server.fd(), resting ? 0U : EPOLLIN);
         }

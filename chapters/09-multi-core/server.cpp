@@ -175,7 +175,7 @@ void run_event_loop(Socket server, const Socket& stop, std::chrono::milliseconds
     auto give_up = Clock::time_point::max();
     while (!stopping || (!clients.empty() && Clock::now() < give_up)) {
         const bool full = stopping || std::ssize(clients) == limit;
-        if (resting != (full || Clock::now() < accept_again) &&
+        if (!stopping && resting != (full || Clock::now() < accept_again) &&
             watch(epoll, resting ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, server.fd(),
                   EPOLLIN | EPOLLEXCLUSIVE)) {
             resting = !resting; // 加えられなければ、休んだまま、また試す
