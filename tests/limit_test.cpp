@@ -71,6 +71,11 @@ std::vector<std::string> numbers(const Model& model, const std::string& idle) {
                            : std::vector<std::string>{idle};
 }
 
+// それぞれのイベントループが、止まったことをログに書く。
+size_t loops(const Model& model) {
+    return static_cast<size_t>(std::max(model.loops, 1));
+}
+
 size_t lines(const Server& server, const std::string& part) {
     return lines_with(server.output(), part, "[pid ").size();
 }
@@ -280,8 +285,7 @@ TEST_SUITE("server") {
                 CHECK(server.running());
                 stalled.finish_writing();
                 CHECK(server.wait() == 0);
-                CHECK(lines(server, "stopped: 0 clients cut off") ==
-                      std::max<size_t>(model.loops, 1));
+                CHECK(lines(server, "stopped: 0 clients cut off") == loops(model));
                 CHECK(lines(server, "failed") == 0);
                 CHECK(logged(server, "finished " + address_of(stalled) + ": " +
                                          std::to_string(echoed) + " bytes echoed"));
@@ -362,9 +366,7 @@ TEST_SUITE("server") {
                 CHECK(served.echo("hello") == "hello");
                 server->signal(SIGTERM);
                 CHECK(served.receive_until_closed().empty());
-                CHECK(eventually([&] {
-                    return lines(*server, "stopping: ") == std::max<size_t>(model.loops, 1);
-                }));
+                CHECK(eventually([&] { return lines(*server, "stopping: ") == loops(model); }));
                 const Client waiting(server->endpoint); // 今はだれも受け付けない
                 waiting.send("hello");
                 CHECK(server->running());

@@ -97,7 +97,7 @@ TEST_SUITE("server") {
         for (const auto& patch : std::filesystem::directory_iterator("tests/variants")) {
             const std::string name = "variant/" + patch.path().stem().string();
             CAPTURE(name);
-            CHECK(std::filesystem::exists(build_directory + "/" + name));
+            CHECK(std::filesystem::exists(std::filesystem::path(build_directory) / name));
             CHECK((thread_sanitized() || std::ranges::count(models(), name, &Model::name) == 1));
         }
     }
