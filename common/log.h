@@ -12,9 +12,8 @@ public:
     void add(std::string_view text) noexcept;
     void add(std::integral auto number) noexcept { add_number(static_cast<long long>(number)); }
 
-    // 改行をつけ、一度の write(2) で標準出力に書く。256
-    // バイト以下なので、パイプでもほかのプロセスや スレッドの行と混ざらない (man 7 pipe の
-    // PIPE_BUF)。
+    // 改行をつけ、一度の write(2) で標準出力に書く。短いので、パイプでも、ほかのプロセスや
+    // スレッドの行と混ざらない (man 7 pipe の PIPE_BUF)。
     void write() noexcept;
 
 private:

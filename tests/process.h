@@ -92,16 +92,15 @@ struct Server : Process {
     // 待つ。試しにつないではみないので、サーバーはまだだれの相手もしていない。
     static Server foreign(const std::string& command, const Options& options = {});
 
-    // 借りたポート。others は、そこですでに待ち受けているもの:
-    // 前のサーバーの子プロセスかもしれない。
+    // 借りたポート。others は、そこですでに待ち受けているもの (前のサーバーの子プロセスなど)。
     struct Place {
         std::string port;
         Socket lease;
         std::set<unsigned long> others;
     };
-    // ほかのだれも使わないポートと、それを借りているしるし。閉じてから起こすまでの間に取られない
-    // よう、カーネルが bind(2) や connect(2) のために選ぶ番号 (ip_local_port_range)
-    // より小さいものから 選び、並んで走るテストとは、同じ名前の Unix ソケットを持つことで分けあう。
+    // ほかのだれも使わないポートと、それを借りているしるし。閉じてから起こすまでの間に
+    // 取られないよう、カーネルが bind(2) や connect(2) のために選ぶ番号 (ip_local_port_range)
+    // より小さいものから選ぶ。並んで走るテストとは、同じ名前の Unix ソケットを持つことで分けあう。
     static Place borrow_port();
 
     ~Server();

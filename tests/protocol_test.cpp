@@ -452,8 +452,8 @@ TEST_SUITE("protocol") {
             }
             INFO("サーバー: " << model.name);
             const Server server = start(model);
-            // 短い待ち行列にも入る 5 人ずつ。プロセスを作るサーバーでは、SIGCHLD がまとまらない 1
-            // 人ずつ。
+            // 短い待ち行列にも入る 5 人ずつ。プロセスを作るサーバーでは、SIGCHLD がまとまらない
+            // ように 1 人ずつ。
             const int together = model.forks ? 1 : 5;
             const auto connect_and_leave = [&](int times) {
                 for (int i = 0; i < times; i += together) {
