@@ -292,7 +292,8 @@ def check_links(note):
 
 
 def check_make(place, command):
-    """コマンドの中の make の、目標と NAME= を確かめる。"""
+    """コマンドの中の make の、目標と NAME= を確かめる。引用符の中の引数は見ない。"""
+    command = re.sub(r"'[^']*'", '', command)
     for words in re.findall(r'(?:^|[;&|] *|time )make((?: +[^\s;&|]+)+)', command):
         kind = 'variant' if 'variant' in words.split() else 'mutant'
         for word in words.split():

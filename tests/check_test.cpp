@@ -102,6 +102,7 @@ TEST_SUITE("diagnosis") {
             {events, "03"},
             {events, "05"},
             {events, "06"},
+            {"python3 tests/peers/draining.py {port} {idle-ms} {clients} {grace-ms}", "08"},
         };
         for (const Row& row : rows) {
             CAPTURE(row.server);

@@ -74,8 +74,12 @@ struct Report : doctest::IReporter {
         std::cout << (nothing ? "  － "
                       : good  ? "  ○ "
                               : "  × ")
-                  << name << (nothing ? " (この章には当てはまらない)\n" : "\n") << problem
-                  << (good ? "" : last_words) << std::flush;
+                  << name
+                  << (!nothing ? "\n"
+                      : foreign_chapter < "07"
+                          ? " (この章には当てはまらない)\n"
+                          : " (当てはまらないか、SERVER に {idle-ms} などがない)\n")
+                  << problem << (good ? "" : last_words) << std::flush;
     }
     void test_run_end(const doctest::TestRunStats& stats) override {
         failed = stats.numTestCasesFailed;

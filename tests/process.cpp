@@ -404,9 +404,17 @@ Server Server::foreign(const std::string& command, const Options& options) {
     Place place = options.port == "0" ? borrow_port() : Place{options.port, {}, {}};
     place.others = listening_inodes(place.port);
     std::string filled = command;
-    for (size_t at = 0; (at = filled.find("{port}", at)) != std::string::npos;) {
-        filled.replace(at, 6, place.port);
-    }
+    const auto fill = [&](const std::string& name, const std::string& value) {
+        for (size_t at = 0; (at = filled.find(name, at)) != std::string::npos;) {
+            filled.replace(at, name.size(), value);
+        }
+    };
+    fill("{port}", place.port);
+    std::vector<std::string> numbers = {"60000", "20000", "5000"};
+    std::ranges::copy(options.numbers, numbers.begin());
+    fill("{idle-ms}", numbers[0]);
+    fill("{clients}", numbers[1]);
+    fill("{grace-ms}", numbers[2]);
     return {filled, std::move(place), options};
 }
 

@@ -88,7 +88,8 @@ struct Server : Process {
     // 起動の行 "listening on ..." から読みとる。
     explicit Server(std::vector<std::string> command, const std::string& address = "",
                     const Options& options = {});
-    // 起動の行を言わないサーバー。command の {port} をポートに置きかえて sh に渡し、待ち受けるまで
+    // 起動の行を言わないサーバー。command の {port} をポートに、{idle-ms} {clients} {grace-ms} を
+    // options.numbers か、どのテストの邪魔にもならない数に置きかえて sh に渡し、待ち受けるまで
     // 待つ。試しにつないではみないので、サーバーはまだだれの相手もしていない。
     static Server foreign(const std::string& command, const Options& options = {});
 

@@ -45,6 +45,7 @@ const std::vector<Model>& models() {
             .events = true,
             .epoll = true,
             .idles = true,
+            .limits = true,
             .numbers = " [idle-ms] [clients]",
             .help = "  idle-ms  how long a client may be silent, in milliseconds, default 60000\n"
                     "  clients  the most clients to serve at once, default " +
@@ -112,6 +113,12 @@ const std::vector<Model>& models() {
             for (Model& model : models) {
                 model.name = model.program = only;
                 model.ours = foreign_server.empty();
+                const auto tells = [&](const char* number) {
+                    return model.ours || only.find(number) != std::string::npos;
+                };
+                model.idles = model.idles && tells("{idle-ms}");
+                model.limits = model.limits && tells("{clients}");
+                model.drains = model.drains && tells("{grace-ms}");
             }
         }
         return models;
@@ -150,7 +157,8 @@ size_t fill(const Server& server, const Client& client, std::uint64_t seed) {
 }
 
 Server start(const Model& model, const Process::Options& options) {
-    return model.ours ? Server({model.program}, "", options)
+    const std::string address = options.numbers.empty() ? "" : "127.0.0.1";
+    return model.ours ? Server({model.program}, address, options)
                       : Server::foreign(model.program, options);
 }
 

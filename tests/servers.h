@@ -24,7 +24,8 @@ struct Model {
     int watched = 1;      // クライアントより先に、epoll に預けるものの数
     bool edge = false;    // それもエッジトリガーで、EAGAIN になるまで受け取る
     bool selects = false; // select を使う
-    bool idles = false; // 黙っている人を、一つ目の数のミリ秒で閉じる。二つ目の数は、人数の上限
+    bool idles = false;   // 黙っている人を、一つ目の数のミリ秒で閉じる
+    bool limits = false;  // 二つ目の数までの人の相手をする
     bool drains = false; // 止めても、みなが去るのを、三つ目の数のミリ秒まで待つ
     std::string numbers = ""; // アドレスのあとに続く引数の、使い方での書き方
     std::string help = "";    // その説明
@@ -42,7 +43,7 @@ struct Model {
 
 const std::vector<Model>& models();
 
-// サーバーを起こす。ours でなければ、空いているポートを選んで渡し、つながるまで待つ。
+// サーバーを起こす。ours でなければ、空いているポートを選んで渡し、待ち受けるまで待つ。
 Server start(const Model& model, const Process::Options& options = {});
 
 std::string address_of(const Client& client); // クライアントの側から見た、自分のアドレス
