@@ -439,10 +439,14 @@ std::string number(double value) {
     return text.data();
 }
 
-// 表での名前: 実行ファイルのパスから build/ を除いたもの。
+// 表での名前: コマンドから build/ とポートを除いたもの。図でも一語になるように、空白は : にする。
 std::string label(const Row& row) {
-    const std::string program = row.command.substr(0, row.command.find(' '));
-    return program.substr(program.starts_with("build/") ? 6 : 0);
+    std::string name = row.command.substr(row.command.starts_with("build/") ? 6 : 0);
+    if (const auto port = name.find(" {port}"); port != name.npos) {
+        name.erase(port, sizeof " {port}" - 1);
+    }
+    std::ranges::replace(name, ' ', ':');
+    return name;
 }
 
 // 列の頭が幅も決める。[min-max] とあれば、最小と最大も出す。
