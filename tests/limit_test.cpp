@@ -146,6 +146,8 @@ TEST_SUITE("server") {
             CHECK(logged(server, timed_out(stalled)));
             CHECK(talking.echo("still here") == "still here");
             CHECK(reading.echo("still here") == "still here");
+            const Client newcomer(server.endpoint); // 閉じた人のディスクリプタを使う
+            CHECK(newcomer.echo("hello") == "hello");
             CHECK(lines(server, " failed: ") == 2);
         }
     }
