@@ -394,6 +394,7 @@ TEST_SUITE("protocol") {
                 CHECK(idle.receive_until_closed().empty()); // 送る向きだけが閉じる
                 idle.send("too late");
                 CHECK(eventually([&] { return !listens(server); }));
+                CHECK((!model.ours || eventually([&] { return server.asleep(); })));
                 CHECK_FALSE(has_ended(server.listener));
                 CHECK(stalled.receive_random_stream(1, read));
                 // 止まるまでに、もう少し読んだかもしれない。
