@@ -256,8 +256,13 @@ TEST_SUITE("server") {
                 const auto [problem, received] = talks[i].get();
                 CHECK(problem.find("バイト目") == std::string::npos);
                 clients[i].finish_writing();
-                CHECK(logged(server, "finished " + address_of(clients[i]) + ": " +
-                                         std::to_string(5 + received) + " bytes echoed"));
+                const std::string told = " " + address_of(clients[i]) + ": ";
+                CAPTURE(problem);
+                CAPTURE(5 + received);
+                CHECK(logged(server, told)); // "finished 127.0.0.1:50001: 100005 bytes echoed"
+                CAPTURE(server.output().substr(server.output().find(told), 80));
+                CHECK(logged(server,
+                             "finished" + told + std::to_string(5 + received) + " bytes echoed"));
             }
             CHECK(server.wait() == 0);
         }
@@ -330,6 +335,7 @@ TEST_SUITE("server") {
 // 読者のサーバーにも求めること。SERVER に {idle-ms} などと書いてあれば、make check が確かめる。
 TEST_SUITE("protocol") {
     TEST_CASE("決めた時間だけ黙っていれば、ほかにだれも何もしなくても閉じられる") {
+        INFO("読むところ: docs/07-timeouts.md「先頭から閉じる」");
         for (const Model& model : models()) {
             if (!model.idles) {
                 continue;
@@ -345,6 +351,7 @@ TEST_SUITE("protocol") {
     }
 
     TEST_CASE("決めた人数までの相手をし、そのあとに来た人は、だれかが去るまで待つ") {
+        INFO("読むところ: docs/07-timeouts.md「満員なら、席が空くまで受け付けない」");
         for (const Model& model : models()) {
             if (!model.limits) {
                 continue;
@@ -375,6 +382,7 @@ TEST_SUITE("protocol") {
     }
 
     TEST_CASE("止めても、読んだバイトはすべて返し、みなが去るのを待って終わる") {
+        INFO("読むところ: docs/08-shutdown.md「終わり方の順番」");
         for (const Model& model : models()) {
             for (const int number : {SIGTERM, SIGINT}) {
                 if (!model.drains) {
@@ -415,6 +423,7 @@ TEST_SUITE("protocol") {
     }
 
     TEST_CASE("待つのは決めた時間までで、二度目のシグナルが来れば、すぐに終わる") {
+        INFO("読むところ: docs/08-shutdown.md「ループを終わらせる」");
         for (const Model& model : models()) {
             for (const bool twice : {false, true}) {
                 if (!model.drains) {
