@@ -253,16 +253,16 @@ TEST_SUITE("server") {
             CHECK(eventually([&] { return clients.back().has_something_to_read(); }));
             server.signal(SIGTERM);
             for (size_t i = 0; i < clients.size(); ++i) {
-                const auto [problem, received] = talks[i].get();
-                CHECK(problem.find("バイト目") == std::string::npos);
+                const StreamResult talk = talks[i].get();
+                CHECK(talk.problem.find("バイト目") == std::string::npos);
                 clients[i].finish_writing();
                 const std::string told = " " + address_of(clients[i]) + ": ";
-                CAPTURE(problem);
-                CAPTURE(5 + received);
-                CHECK(logged(server, told)); // "finished 127.0.0.1:50001: 100005 bytes echoed"
+                CAPTURE(talk.problem);
+                CAPTURE(5 + talk.received);
+                REQUIRE(logged(server, told)); // "finished 127.0.0.1:50001: 100005 bytes echoed"
                 CAPTURE(server.output().substr(server.output().find(told), 80));
-                CHECK(logged(server,
-                             "finished" + told + std::to_string(5 + received) + " bytes echoed"));
+                CHECK(logged(server, "finished" + told + std::to_string(5 + talk.received) +
+                                         " bytes echoed"));
             }
             CHECK(server.wait() == 0);
         }
