@@ -113,16 +113,10 @@ void check_no_growth(const Server& server, const Usage& before, int few) {
     CHECK(same);
 }
 
-// 端末の Ctrl-C (SIGINT を家族のすべてに) か、kill コマンドで止める。lingering の相手をしている
-// サーバーは、すぐに終わるか、終わるのを待っている。
+// 止める。lingering の相手をしているサーバーは、すぐに終わるか、終わるのを待っている。
 void stop(const Model& model, Server& server, int number, Client& lingering,
           bool close_if_waiting) {
-    server.told_to_stop = true;
-    if (number == SIGINT) {
-        server.signal_group(SIGINT);
-    } else {
-        kill(server.listener, number);
-    }
+    ask_to_stop(server, number);
     const auto ended = [&] {
         return has_ended(server.listener) &&
                (!model.preforks || std::ranges::all_of(server.family(), has_ended));

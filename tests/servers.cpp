@@ -3,6 +3,7 @@
 #include "common/platform.h"
 
 #include <algorithm>
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <sys/resource.h>
@@ -134,6 +135,15 @@ std::string address_of(const Client& client) {
 
 bool logged(const Server& server, const std::string& text) {
     return eventually([&] { return server.output().find(text) != std::string::npos; });
+}
+
+void ask_to_stop(Server& server, int number) {
+    server.told_to_stop = true;
+    if (number == SIGINT) {
+        server.signal_group(SIGINT);
+    } else {
+        kill(server.listener, number);
+    }
 }
 
 void settle(const Server& server) {

@@ -49,6 +49,8 @@ Server start(const Model& model, const Process::Options& options = {});
 std::string address_of(const Client& client); // クライアントの側から見た、自分のアドレス
 // サーバーが text を書くのを待つ。
 bool logged(const Server& server, const std::string& text);
+// 止めるシグナルを送る。端末の Ctrl-C (SIGINT を家族のすべてに) か、kill コマンドのように。
+void ask_to_stop(Server& server, int number);
 // サーバーが、起きたことに応じおえるのを待つ。いつまでも眠らない (壊れた) サーバーでも先へ進む。
 void settle(const Server& server);
 // ポートが client のクライアントとの接続を、サーバーの側から見たもの。もうなければ空。
