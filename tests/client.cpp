@@ -200,7 +200,8 @@ StreamResult Client::echo_random_stream(std::uint64_t seed, std::size_t total,
             const std::string what = std::to_string(deadline.count()) + " 秒待っても";
             return {what + (received == total
                                 ? "サーバーが閉じない"
-                                : "続きが届かない: " + length_problem(received, total))};
+                                : "続きが届かない: " + length_problem(received, total)),
+                    received};
         }
         if ((events & POLLOUT) != 0 && begin < end) {
             const std::size_t n = send_some(fd(), outgoing.data() + begin, end - begin);

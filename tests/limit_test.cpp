@@ -237,6 +237,8 @@ TEST_SUITE("server") {
     }
 
     TEST_CASE("話している 100 人がいるときに止めても、届く返事は、送った列の初めのほうと同じ") {
+        // 途中にたまるのは、一人に 1 MB 近く。1,000 人を二組並べると、カーネルが TCP に使えるメモリ
+        // (man 7 tcp の tcp_mem) が足りない。届いたセグメントが捨てられ、再送が 30 秒より遅れる。
         const int people = number_from_environment("TALKING", 100);
         for (const Model& model : models()) {
             if (!model.drains) {
