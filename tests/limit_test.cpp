@@ -174,6 +174,36 @@ TEST_SUITE("server") {
         }
     }
 
+    TEST_CASE("休みなく話す人がいても、黙っている人は、決めた時間で閉じられる") {
+        for (const Model& model : models()) {
+            if (!model.idles || !can_fake_time()) {
+                continue;
+            }
+            CAPTURE(model.name);
+            const FakeClock clock;
+            Server server(clock.command(model.program), "127.0.0.1",
+                          {.numbers = numbers(model, "60000")});
+            const Client silent(server.endpoint);
+            CHECK(silent.echo("before") == "before");
+            std::vector<Client> clients;
+            for (int i = 0; i < 20; ++i) {
+                clients.emplace_back(server.endpoint);
+            }
+            std::vector<std::future<StreamResult>> talks; // 結果は問わない: 閉じられる人もいる
+            for (std::uint64_t i = 0; i < clients.size(); ++i) {
+                talks.push_back(std::async(std::launch::async, [&, i] {
+                    return clients[i].echo_random_stream(i, SIZE_MAX, 100'000);
+                }));
+            }
+            CHECK(eventually([&] { return clients.back().has_something_to_read(); }));
+            clock.set("+80s");
+            CHECK(silent.receive_until_closed().empty());
+            CHECK(logged(server, timed_out(silent)));
+            server.signal(SIGTERM);
+            talks.clear(); // みなが話しやめるのを待つ
+        }
+    }
+
     TEST_CASE("時刻が合わせなおされても、締め切りは変わらない") {
         for (const Model& model : models()) {
             for (const std::string jump : {"+1d", "-1d"}) {
