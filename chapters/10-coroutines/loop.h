@@ -31,7 +31,7 @@ struct Loop {
     // 一人のクライアントの、相手をしているコルーチン。
     struct Client {
         Task task; // その frame の持ち主。消えれば、接続も閉じる
-        std::coroutine_handle<> waiting = {}; // 準備を待っている frame。task か、その呼んだもの
+        std::coroutine_handle<> waiting = {}; // 準備を待っている frame。task か、その待つ send_all
         std::uint32_t event = EPOLLIN; // 待っている出来事。カーネルに預けてある
         Clock::time_point deadline = {}; // この時刻になれば、起きていなくても動かす
         std::list<int>::iterator place = {}; // 締め切りの並びの中の、この人の場所
@@ -41,7 +41,7 @@ struct Loop {
     const Socket epoll{epoll_create1(0)};
     std::unordered_map<int, Client> clients; // ディスクリプタから、クライアントへ
     std::list<int> order; // 締め切りの早い順。待つ長さはだれも同じなので、待ちはじめた順でもある
-    bool stopping = false; // もう返事をしない
+    bool stopping = false; // これから届くものには、返事をしない
 
     // fd の相手をする task を動かしはじめ、その持ち主になる (メモリがなければ std::bad_alloc)。
     void start(int fd, Task task) {
@@ -72,32 +72,32 @@ struct Loop {
     }
 };
 
-// co_await Ready{loop, socket, EPOLLIN, limit}: socket の準備ができるまで、コルーチンを止める。
-// できれば true。limit だけ待ってもできなければ false で、errno は ETIMEDOUT。
+// co_await writable(...): socket の準備ができるまで、コルーチンを止める。できれば true。
+// idle だけ待ってもできなければ false で、errno は ETIMEDOUT。
 struct Ready {
     Loop& loop;
     const Socket& socket;
     std::uint32_t event;
-    std::chrono::milliseconds limit; // どれも同じ長さにする (Loop の order)
+    std::chrono::milliseconds idle; // どれも同じ長さにする (Loop の order)
 
     bool await_ready() const noexcept { return false; } // いつも止まる。ほかの人の番にする
     void await_suspend(std::coroutine_handle<> self) const noexcept {
         Loop::Client& client = loop.clients.at(socket.fd());
         client.waiting = self;
-        client.deadline = Clock::now() + limit;
+        client.deadline = Clock::now() + idle;
         loop.order.splice(loop.order.end(), loop.order, client.place);
         if (std::exchange(client.event, event) != event) {
             watch(loop.epoll, EPOLL_CTL_MOD, socket.fd(), event);
         }
     }
     bool await_resume() const noexcept {
-        errno = ETIMEDOUT;
+        errno = ETIMEDOUT; // true なら、だれも見ない
         return !loop.clients.at(socket.fd()).late;
     }
 };
 
-// co_await Receive{...}: 届くのを待って、recv(2) を呼ぶ。値も errno も recv(2) と同じ。
-// limit だけ待っても届かなければ、-1 と ETIMEDOUT。
+// co_await receive(...): 届くのを待って、recv(2) を呼ぶ。値も errno も recv(2) と同じ。
+// idle だけ待っても届かなければ、-1 と ETIMEDOUT。
 struct Receive : Ready {
     std::span<char> buffer;
 
@@ -106,11 +106,11 @@ struct Receive : Ready {
     }
 };
 
-inline Ready writable(Loop& loop, const Socket& socket, std::chrono::milliseconds limit) noexcept {
-    return {loop, socket, EPOLLOUT, limit};
+inline Ready writable(Loop& loop, const Socket& socket, std::chrono::milliseconds idle) noexcept {
+    return {loop, socket, EPOLLOUT, idle};
 }
 
 inline Receive receive(Loop& loop, const Socket& socket, std::span<char> buffer,
-                       std::chrono::milliseconds limit) noexcept {
-    return {{loop, socket, EPOLLIN, limit}, buffer};
+                       std::chrono::milliseconds idle) noexcept {
+    return {{loop, socket, EPOLLIN, idle}, buffer};
 }

@@ -54,7 +54,7 @@ Task send_all(Loop& loop, const Socket& socket, const char* data, std::size_t si
     co_return true;
 }
 
-// クライアントが書き終えるまで、届いたバイトをそのまま送り返し、閉じる。
+// クライアントが書き終えるまで、届いたバイトをそのまま送り返し、閉じる。待つ間は、ループに戻る。
 Task handle_tcp_client(Loop& loop, Connection client, std::chrono::milliseconds idle) {
     char buffer[16 * 1024];
     long long echoed = 0;
@@ -72,7 +72,7 @@ Task handle_tcp_client(Loop& loop, Connection client, std::chrono::milliseconds 
             break; // クライアントが書き終えた
         }
         if (loop.stopping) {
-            continue; // 読み捨てる
+            continue; // 読み捨てる。読まずに閉じると RST になり、届いていない返事が失われる
         }
         if (!co_await send_all(loop, client.socket, buffer, static_cast<std::size_t>(received),
                                idle)) {
@@ -80,12 +80,12 @@ Task handle_tcp_client(Loop& loop, Connection client, std::chrono::milliseconds 
             break;
         }
         echoed += received;
-        if (loop.stopping) {
-            shutdown(client.socket.fd(), SHUT_WR); // 返すものは、これですべて
+        if (loop.stopping) { // send_all が待つ間に、止めはじめた
+            shutdown(client.socket.fd(), SHUT_WR);
         }
     }
     finish_tcp_client(client.socket, client.peer, echoed, failed);
-    co_return true;
+    co_return true; // 値はだれも使わないが、書かずに終わると未定義動作になる
 }
 
 // 来ているクライアントを受け付ける。ディスクリプタやメモリが足りなければ false。

@@ -9,7 +9,8 @@
 // Task を返し、co_await や co_return を使う関数は、コルーチンになる。呼ぶと、引数とローカル変数の
 // 入れ物 (frame) がヒープに作られ、まだ一行も動かないうちに、Task が返る。
 // - 持ち主は Task。Task が消えるとき、frame も、その中の変数も消える。途中で止まっていてもよい。
-// - 動かすのは、start() か、ほかのコルーチンの co_await。co_await の値は、co_return した値になる。
+// - 動かしはじめるのは、start() か、ほかのコルーチンの co_await。止まったあとは、ハンドルの
+//   resume() で続きが動く。co_await の値は、co_return した値になる。
 // - frame のメモリがなければ、空の Task が返る。それを co_await すると、ENOMEM の false になる。
 class [[nodiscard]] Task {
 public:
@@ -26,7 +27,7 @@ public:
 
     bool empty() const noexcept { return !handle_; }
     bool done() const noexcept { return handle_.done(); }
-    void start() const noexcept { handle_.resume(); } // 初めに止まるまで、動かす
+    void start() const noexcept { handle_.resume(); } // 次に止まるまで、動かす
 
     // co_await は、この三つを順に呼ぶ。まず、止まらなくてよければ true。
     bool await_ready() const noexcept { return empty(); }
