@@ -3,6 +3,7 @@
 #include "common/platform.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
@@ -39,6 +40,10 @@ Line line_with_ids() noexcept {
 }
 
 void die_with_error(const std::system_error& error) noexcept {
+    static std::atomic_flag dying;
+    while (dying.test_and_set()) { // ほかのスレッドが、もう書いて終わろうとしている
+        pause();
+    }
     std::fprintf(stderr, "error: %s\n", error.what());
     std::exit(1);
 }
