@@ -243,7 +243,8 @@ int main(int argc, char* argv[]) {
     NumberArgument loops = {"loops", "how many event loops run in parallel", usable_cores()};
     const Endpoint endpoint = endpoint_from_arguments(argc, argv, {&idle, &limit, &grace, &loops});
     // ループごとに、ディスクリプタを二つ使う。
-    limit.value = std::min(limit.value, std::max(1, descriptors_left() - 2 * loops.value));
+    const long long most = descriptors_left() - 2LL * loops.value;
+    limit.value = static_cast<int>(std::clamp<long long>(most, 1, limit.value));
 
     // 切れた接続に send しても、SIGPIPE でサーバーが終わらないようにする。
     std::signal(SIGPIPE, SIG_IGN);
