@@ -37,7 +37,7 @@ ifdef SANITIZE
 export TSAN_OPTIONS := halt_on_error=1 report_thread_leaks=0
 endif
 
-.PHONY: diagnosis why lint-notes soak unit flaky update-notes check-format tidy doctest
+.PHONY: linux diagnosis why lint-notes soak unit flaky update-notes check-format tidy doctest
 
 # ---- 打つもの
 
@@ -105,6 +105,11 @@ bench: $(FOUND:%=$(BUILD)/peer/%)
 $(FOUND:%=$(BUILD)/peer/%): $(BUILD)/peer/%: $(BUILD)/obj/tests/peers/%.o $(call objects,common/*.cpp)
 	@mkdir -p $(@D)
 	$(Q)$(DYNAMIC) $(link_$*)
+
+# 外からサーバーを見る道具は、/proc などを使うので、Linux でだけ作れる。単体テストは、どこでも作れる。
+$(filter-out %/main.o %/unit_test.o,$(call objects,tests/*.cpp)): | linux
+linux:
+	@[ $(SYSTEM) = Linux ] || { echo 'make: デモ、テスト、測定には Linux が要ります (単体テストは make unit)' >&2; exit 2; }
 
 # macOS の doctest は、コンパイラーが初めから探すところにはない。
 $(TESTS) doctest: CPPFLAGS += $(addprefix -isystem,$(wildcard /opt/homebrew/include))
