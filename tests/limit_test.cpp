@@ -186,6 +186,7 @@ TEST_SUITE("server") {
             const Client silent(server.endpoint);
             CHECK(silent.echo("before") == "before");
             std::vector<Client> clients;
+            clients.reserve(20);
             for (int i = 0; i < 20; ++i) {
                 clients.emplace_back(server.endpoint);
             }
