@@ -268,8 +268,9 @@ TEST_SUITE("server") {
     }
 
     TEST_CASE("話している 100 人がいるときに止めても、届く返事は、送った列の初めのほうと同じ") {
-        // 途中にたまるのは、一人に 1 MB 近く。1,000 人を二組並べると、カーネルが TCP に使えるメモリ
-        // (man 7 tcp の tcp_mem) が足りない。届いたセグメントが捨てられ、再送が 30 秒より遅れる。
+        // 途中にたまるのは、一人に 2 MB ほど。1,000 人なら、カーネルが TCP に使えるメモリの限り
+        // (man 7 tcp の tcp_mem) に近い。二組並べると、届いたものも捨てられ、再送が 30 秒より
+        // 遅れることがある。
         const int people = number_from_environment("TALKING", 100);
         for (const Model& model : models()) {
             if (!model.drains) {
