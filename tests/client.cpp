@@ -220,7 +220,7 @@ StreamResult Client::echo_random_stream(std::uint64_t seed, std::size_t total,
                 const std::string problem = byte_problem(seed, received, {incoming.data(), n});
                 received += n;
                 if (!problem.empty() || received > total) {
-                    return {problem.empty() ? length_problem(received, total) : problem};
+                    return {problem.empty() ? length_problem(received, total) : problem, received};
                 }
             }
         }

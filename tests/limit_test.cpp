@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <fcntl.h>
 #include <fstream>
@@ -42,7 +43,7 @@ bool can_fake_time() {
     return !faketime.empty() && !sanitized();
 }
 
-// サーバーの時計。進めるのは、サーバーが眠っているときだけ。
+// サーバーの時計。働いているサーバーも読むので、書きかけを見せない。
 class FakeClock {
 public:
     FakeClock() { set("+0"); }
@@ -50,26 +51,27 @@ public:
     FakeClock& operator=(const FakeClock&) = delete;
     ~FakeClock() { unlink(path_.c_str()); }
 
-    void set(const std::string& offset) const { std::ofstream(path_) << offset << "\n"; }
-    // この時計で program を起こすコマンド。monotonic なら、単調な時計も進める。
-    std::vector<std::string> command(const std::string& program, bool monotonic = true) const {
-        return {"/usr/bin/env",
-                "LD_PRELOAD=" + faketime,
-                "FAKETIME_TIMESTAMP_FILE=" + path_,
-                "FAKETIME_NO_CACHE=1",
-                std::string("DONT_FAKE_MONOTONIC=") + (monotonic ? "0" : "1"),
-                program};
+    void set(const std::string& offset) const {
+        std::ofstream(path_ + ".new") << offset << "\n";
+        std::rename((path_ + ".new").c_str(), path_.c_str());
+    }
+    // この時計で、idle ミリ秒だけ黙っていてよいサーバーを起こす。monotonic なら、単調な時計も
+    // 進める。時計を進めたことには、起きたループしか気づかないので、ループは一つ。
+    Server start(const Model& model, const std::string& idle, bool monotonic = true) const {
+        std::vector<std::string> numbers = {idle};
+        if (model.loops > 0) {
+            numbers.insert(numbers.end(), {"1000", "5000", "1"});
+        }
+        return Server({"/usr/bin/env", "LD_PRELOAD=" + faketime, "FAKETIME_TIMESTAMP_FILE=" + path_,
+                       "FAKETIME_NO_CACHE=1",
+                       std::string("DONT_FAKE_MONOTONIC=") + (monotonic ? "0" : "1"),
+                       model.program},
+                      "127.0.0.1", {.numbers = numbers});
     }
 
 private:
     std::string path_ = "/tmp/echo-test-clock-" + std::to_string(getpid());
 };
-
-// 黙っていてよい時間。時計を進めたことには、起きたループしか気づかないので、ループは一つにする。
-std::vector<std::string> numbers(const Model& model, const std::string& idle) {
-    return model.loops > 0 ? std::vector<std::string>{idle, "1000", "5000", "1"}
-                           : std::vector<std::string>{idle};
-}
 
 // それぞれのイベントループが、止まったことをログに書く。
 size_t loops(const Model& model) {
@@ -99,12 +101,28 @@ size_t bytes_read(const Server& server, const Client& client, size_t sent) {
     return sent - static_cast<size_t>(unacknowledged) - tcp->unread;
 }
 
-// 50 人が二度来て、みな去る。一度に返事をもらえるのは limit
-// 人までで、だれかが去れば、次の人が入る。
+// 全員が、返事を受け取りながら話しつづける。結果は、接続が閉じられると手に入る。
+std::vector<std::future<StreamResult>> talk_endlessly(const std::vector<Client>& clients) {
+    std::vector<std::future<StreamResult>> talks;
+    talks.reserve(clients.size());
+    for (size_t i = 0; i < clients.size(); ++i) {
+        talks.push_back(std::async(std::launch::async, [&clients, i] {
+            return clients[i].echo_random_stream(i, SIZE_MAX, 100'000);
+        }));
+    }
+    CHECK(eventually([&] { return clients.back().has_something_to_read(); }));
+    return talks;
+}
+
+// 50 人が二度来て、みな去る。一度に返事をもらえるのは limit 人まで。だれかが去れば、次が入る。
 void check_limit(const Model& model, const Server& server, size_t limit) {
     for (size_t left = 0; left <= 50; left += 50) {
         std::vector<Client> clients;
-        for (int i = 0; i < 50; ++i) {
+        server.stop(); // 初めは、上限より二人多くが、いっしょに待っている
+        for (size_t i = 0; i < 50; ++i) {
+            if (i == std::min<size_t>(limit + 2, 49)) {
+                server.resume();
+            }
             clients.emplace_back(server.endpoint);
             clients.back().send("hello");
         }
@@ -144,8 +162,7 @@ TEST_SUITE("server") {
             }
             CAPTURE(model.name);
             const FakeClock clock;
-            Server server(clock.command(model.program), "127.0.0.1",
-                          {.numbers = numbers(model, "60000")});
+            Server server = clock.start(model, "60000");
             const Client talking(server.endpoint);
             CHECK(talking.echo("before") == "before");
             const Client reading(server.endpoint);
@@ -181,8 +198,7 @@ TEST_SUITE("server") {
             }
             CAPTURE(model.name);
             const FakeClock clock;
-            Server server(clock.command(model.program), "127.0.0.1",
-                          {.numbers = numbers(model, "60000")});
+            Server server = clock.start(model, "60000");
             const Client silent(server.endpoint);
             CHECK(silent.echo("before") == "before");
             std::vector<Client> clients;
@@ -190,16 +206,10 @@ TEST_SUITE("server") {
             for (int i = 0; i < 20; ++i) {
                 clients.emplace_back(server.endpoint);
             }
-            std::vector<std::future<StreamResult>> talks; // 結果は問わない: 閉じられる人もいる
-            for (std::uint64_t i = 0; i < clients.size(); ++i) {
-                talks.push_back(std::async(std::launch::async, [&, i] {
-                    return clients[i].echo_random_stream(i, SIZE_MAX, 100'000);
-                }));
-            }
-            CHECK(eventually([&] { return clients.back().has_something_to_read(); }));
+            auto talks = talk_endlessly(clients); // 結果は問わない: 時間切れで閉じられる人もいる
             clock.set("+80s");
             CHECK(logged(server, timed_out(silent)));
-            CHECK(silent.has_something_to_read());
+            CHECK(eventually([&] { return silent.has_something_to_read(); }));
             server.signal(SIGTERM);
             talks.clear(); // みなが話しやめるのを待つ
         }
@@ -214,8 +224,7 @@ TEST_SUITE("server") {
                 CAPTURE(model.name);
                 CAPTURE(jump);
                 const FakeClock clock;
-                Server server(clock.command(model.program, false), "127.0.0.1",
-                              {.numbers = numbers(model, "1000000")});
+                Server server = clock.start(model, "1000000", false);
                 const Client silent(server.endpoint);
                 const Client talking(server.endpoint);
                 CHECK(silent.echo("before") == "before");
@@ -234,8 +243,7 @@ TEST_SUITE("server") {
             }
             CAPTURE(model.name);
             const FakeClock clock;
-            const Server server(clock.command(model.program), "127.0.0.1",
-                                {.numbers = numbers(model, "60000")});
+            const Server server = clock.start(model, "60000");
             std::vector<Client> clients;
             for (int i = 0; i < 200; ++i) { // 一度の epoll_wait では、知らせきれない
                 clients.emplace_back(server.endpoint);
@@ -279,18 +287,12 @@ TEST_SUITE("server") {
             CAPTURE(model.name);
             Server server({model.program}, "127.0.0.1", {.numbers = {"60000", "2000", "60000"}});
             std::vector<Client> clients;
-            std::vector<std::future<StreamResult>> talks;
             clients.reserve(static_cast<size_t>(people));
             for (int i = 0; i < people; ++i) {
                 clients.emplace_back(server.endpoint);
                 REQUIRE(clients.back().echo("hello") == "hello");
             }
-            for (size_t i = 0; i < clients.size(); ++i) {
-                talks.push_back(std::async(std::launch::async, [&, i] {
-                    return clients[i].echo_random_stream(i, SIZE_MAX, 100'000);
-                }));
-            }
-            CHECK(eventually([&] { return clients.back().has_something_to_read(); }));
+            auto talks = talk_endlessly(clients);
             server.signal(SIGTERM);
             for (size_t i = 0; i < clients.size(); ++i) {
                 const StreamResult talk = talks[i].get();
