@@ -137,17 +137,20 @@ bool logged(const Server& server, const std::string& text) {
     return eventually([&] { return server.output().find(text) != std::string::npos; });
 }
 
+void settle(const Server& server) {
+    eventually([&] { return server.asleep(); });
+}
+
 void ask_to_stop(Server& server, int number) {
+    if (!foreign_server.empty()) {
+        settle(server);
+    }
     server.told_to_stop = true;
     if (number == SIGINT) {
         server.signal_group(SIGINT);
     } else {
         kill(server.listener, number);
     }
-}
-
-void settle(const Server& server) {
-    eventually([&] { return server.asleep(); });
 }
 
 std::optional<TcpSocket> connection(const Server& server, const std::string& client) {

@@ -50,6 +50,7 @@ std::string address_of(const Client& client); // クライアントの側から�
 // サーバーが text を書くのを待つ。
 bool logged(const Server& server, const std::string& text);
 // 止めるシグナルを送る。端末の Ctrl-C (SIGINT を家族のすべてに) か、kill コマンドのように。
+// 読者のサーバーには、眠るのを待ってから送る。Python の accept は、眠る直前のシグナルに気づかない。
 void ask_to_stop(Server& server, int number);
 // サーバーが、起きたことに応じおえるのを待つ。いつまでも眠らない (壊れた) サーバーでも先へ進む。
 void settle(const Server& server);
