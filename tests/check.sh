@@ -78,6 +78,14 @@ result=$build/check.out
 { "$build/tests" --server="$SERVER" --chapter="$chapter" --deadline=10 "$@"; echo $? >"$result.status"; } | tee "$result"
 status=$(cat "$result.status")
 if [ "$status" = 1 ] && grep -q '^  × ' "$result"; then
+    # 書き換えた章から作っては、壊し方が、その書き換えと混ざる。
+    edited=$(git diff --name-only HEAD -- chapters/"$chapter"-* common 2>/dev/null | tr '\n' ' ')
+    if [ -n "$edited" ]; then
+        echo "診断: ${edited}を書き換えたままなので、わざと壊したサーバーと比べません"
+        echo '  比べるには、git stash で元に戻してから確かめる (また書き換えたものにするには git stash pop)'
+        echo "  $build/chapter$chapter を確かめたのなら、その前に cp $build/chapter$chapter mine とし、SERVER に ./mine と書く"
+        exit 1
+    fi
     table=$build/diagnosis/$chapter.tsv
     [ "$table" -nt "$build/tests" ] || echo '診断: わざと壊したサーバーと比べます。はじめは二分ほどかかります'
     make -s -j4 "$table" >&2 && explain "$table" "$result"

@@ -112,6 +112,35 @@ TEST_SUITE("diagnosis") {
             CHECK(contains(process.output(), " passed, 0 failed\n"));
         }
     }
+
+    TEST_CASE("make check は、章をビルドし直して試し、書き換えてあれば、壊し方とは比べない") {
+        Process plan({"/usr/bin/env", "-u", "MAKEFLAGS", "make", "-n", "-W",
+                      "chapters/01-iterative/server.cpp", "BUILD=" + build_directory, "check",
+                      "SERVER=" + build_directory + "/chapter01 {port}"});
+        CHECK(plan.wait() == 0);
+        CHECK(contains(plan.output(), " chapters/01-iterative/server.cpp"));
+        // 一つのテストに落ちる build/tests の代わりと、章を一つ書き換えたリポジトリ。
+        Process edited({"/bin/sh", "-ec", R"(
+            check=$PWD/tests/check.sh
+            rm -rf "$0/edited"
+            mkdir -p "$0/edited/build" "$0/edited/chapters/01-iterative" "$0/edited/common"
+            cd "$0/edited"
+            printf '#!/bin/sh
+echo "  × some test"
+exit 1
+' >build/tests
+            chmod +x build/tests
+            echo original >chapters/01-iterative/server.cpp
+            git init -q
+            git add .
+            git -c user.name=reader -c user.email=reader@example.com commit -q -m original
+            echo edited >chapters/01-iterative/server.cpp
+            SERVER=x sh "$check" build 01)",
+                        build_directory});
+        CHECK(edited.wait() == 1);
+        CHECK(contains(edited.output(), "診断: chapters/01-iterative/server.cpp を書き換えたまま"));
+        CHECK(edited.errors().empty());
+    }
 }
 
 TEST_SUITE("mutant") {
