@@ -125,10 +125,7 @@ TEST_SUITE("diagnosis") {
             rm -rf "$0/edited"
             mkdir -p "$0/edited/build" "$0/edited/chapters/01-iterative" "$0/edited/common"
             cd "$0/edited"
-            printf '#!/bin/sh
-echo "  × some test"
-exit 1
-' >build/tests
+            printf '#!/bin/sh\necho "  × some test"\nexit 1\n' >build/tests
             chmod +x build/tests
             echo original >chapters/01-iterative/server.cpp
             git init -q
