@@ -69,7 +69,7 @@ bench: $(BINARIES) $(BUILD)/bench ## 接続と往復のコストを測って並�
 	@$(if $(MEASURED),$(MAKE) -s $(PARALLEL) -k $(MEASURED) || :)
 	@$(BUILD)/bench $(BUILD)/bench.csv $(BINARIES) $(if $(MEASURED),$$(ls $(MEASURED) 2>/dev/null)) $(FOUND:%=$(BUILD)/peer/%)
 	@if ! command -v gnuplot >/dev/null; then echo '図は描きません: gnuplot がありません (make setup)'; \
-	else gnuplot -c tests/bench.gnuplot $(BUILD)/bench.csv $(BUILD) && echo '図: $(BUILD)/bench-*.svg'; fi
+	else gnuplot -c tests/bench/bench.gnuplot $(BUILD)/bench.csv $(BUILD) && echo '図: $(BUILD)/bench-*.svg'; fi
 
 mutant: $(BUILD)/mutant/$(or $(NAME),?) ## わざと壊したサーバーを作る (make mutant NAME=forgotten-close)
 variant: $(BUILD)/variant/$(or $(NAME),?) ## 章にない、別の方式のサーバーを作る (make variant NAME=prefork)
@@ -81,11 +81,11 @@ mutant variant:
 predict: all ## ノートの例の結果を予想し、動かして答え合わせをする (make predict CHAPTER=02)
 	@command -v python3 >/dev/null && [ $(SYSTEM) = Linux ] || \
 	{ echo 'make: predict には Linux と python3 が要ります (python3 は make setup で入ります)' >&2; exit 2; }
-	@python3 tests/check_notes.py --predict $(or $(wildcard docs/$(or $(CHAPTER),01)-*.md),\
+	@python3 tests/notes/check_notes.py --predict $(or $(wildcard docs/$(or $(CHAPTER),01)-*.md),\
 		$(error 第$(CHAPTER)章のノートはありません (make predict CHAPTER=02 のように打ちます)))
 
 check-notes: all ## ノートの引用と端末の出力が、本物と同じかを確かめる (NOTES=docs/01-iterative.md で一つだけ)
-	@python3 tests/check_notes.py $(NOTES)
+	@python3 tests/notes/check_notes.py $(NOTES)
 
 setup: ## テストと実験と測定に要るものを入れる
 	@sh tests/setup.sh

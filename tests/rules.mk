@@ -10,9 +10,10 @@ link_libevent   := -levent_core
 link_libuv      := -luv
 FOUND           := $(foreach p,$(PEERS),$(if $(wildcard /usr/include/$(header_$p)),$p))
 
-SOURCES  := $(wildcard common/*.cpp chapters/*/*.cpp tests/*.cpp) $(FOUND:%=tests/peers/%.cpp)
-HARNESS  := $(call objects,tests/client.cpp tests/process.cpp common/*.cpp)
-TESTS    := $(call objects,tests/main.cpp tests/servers.cpp tests/*_test.cpp)
+SOURCES  := $(filter-out $(patsubst %,tests/bench/%.cpp,$(filter-out $(FOUND),$(PEERS))),\
+              $(wildcard common/*.cpp chapters/*/*.cpp tests/*/*.cpp))
+HARNESS  := $(call objects,tests/outside/client.cpp tests/outside/process.cpp common/*.cpp)
+TESTS    := $(call objects,tests/suite/main.cpp tests/suite/servers.cpp tests/suite/*_test.cpp)
 MUTANTS  := $(patsubst tests/mutants/%.patch,$(BUILD)/mutant/%,$(wildcard tests/mutants/*.patch))
 VARIANTS := $(patsubst tests/variants/%.patch,$(BUILD)/variant/%,$(wildcard tests/variants/*.patch))
 # make bench が測る、選んだ章の別の方式。
@@ -57,16 +58,16 @@ diagnosis: ## どのわざと壊したサーバーにも make check が名前を
 	@$(BUILD)/tests --build=$(BUILD) -ts=diagnosis
 
 why: all $(BUILD)/tests ## サーバーの行を一つずつ消し、どのテストが気づくかを見る (make why CHAPTER=02)
-	@sh tests/why.sh $(BUILD) $(or $(CHAPTER),01) '$(COMPILE) $(LDFLAGS)'
+	@sh tests/check/why.sh $(BUILD) $(or $(CHAPTER),01) '$(COMPILE) $(LDFLAGS)'
 
 update-notes: all ## ノートの引用と端末の出力を、本物に合わせて書き直す
-	@python3 tests/check_notes.py --update $(NOTES)
+	@python3 tests/notes/check_notes.py --update $(NOTES)
 
 lint-notes: $(BUILD)/lint/node_modules ## ノートの日本語と用語を確かめる (textlint。Node が要る)
-	@$</.bin/textlint --rules-base-directory "$(CURDIR)/$<" -c tests/lint/textlintrc.json README.md docs/*.md
+	@$</.bin/textlint --rules-base-directory "$(CURDIR)/$<" -c tests/notes/lint/textlintrc.json README.md docs/*.md
 
 check-format: ## 書式を確かめる (clang-format)
-	clang-format --dry-run --Werror $(SOURCES) $(wildcard common/*.h chapters/*/*.h tests/*.h)
+	clang-format --dry-run --Werror $(SOURCES) $(wildcard common/*.h chapters/*/*.h tests/*/*.h)
 
 tidy: compile_commands.json ## 静的解析 (clang-tidy)
 	clang-tidy --quiet --warnings-as-errors='*' -p . $(SOURCES)
@@ -94,20 +95,20 @@ endef
 
 # ---- 作り方
 
-$(BUILD)/demo: $(BUILD)/obj/tests/demo.o $(HARNESS)
-$(BUILD)/bench: $(BUILD)/obj/tests/bench.o $(HARNESS)
+$(BUILD)/demo: $(BUILD)/obj/tests/demo/demo.o $(HARNESS)
+$(BUILD)/bench: $(BUILD)/obj/tests/bench/bench.o $(HARNESS)
 $(BUILD)/tests: $(TESTS) $(HARNESS)
-$(BUILD)/unit: $(call objects,tests/main.cpp tests/unit_test.cpp common/*.cpp)
+$(BUILD)/unit: $(call objects,tests/suite/main.cpp tests/suite/unit_test.cpp common/*.cpp)
 $(BUILD)/demo $(BUILD)/bench $(BUILD)/tests $(BUILD)/unit:
 	$(Q)$(DYNAMIC)
 
 bench: $(FOUND:%=$(BUILD)/peer/%)
-$(FOUND:%=$(BUILD)/peer/%): $(BUILD)/peer/%: $(BUILD)/obj/tests/peers/%.o $(call objects,common/*.cpp)
+$(FOUND:%=$(BUILD)/peer/%): $(BUILD)/peer/%: $(BUILD)/obj/tests/bench/%.o $(call objects,common/*.cpp)
 	@mkdir -p $(@D)
 	$(Q)$(DYNAMIC) $(link_$*)
 
 # 外からサーバーを見る道具は、/proc などを使うので、Linux でだけ作れる。単体テストは、どこでも作れる。
-$(filter-out %/main.o %/unit_test.o,$(call objects,tests/*.cpp)): | linux
+$(filter-out %/main.o %/unit_test.o,$(call objects,tests/*/*.cpp)): | linux
 linux:
 	@[ $(SYSTEM) = Linux ] || { echo 'make: デモ、テスト、測定には Linux が要ります (単体テストは make unit)' >&2; exit 2; }
 
@@ -118,17 +119,17 @@ doctest:
 	@echo '#include <doctest/doctest.h>' | $(COMPILE) -E -x c++ - >/dev/null 2>&1 || \
 		{ echo 'make: テストに要る doctest がありません。make setup で入ります' >&2; exit 2; }
 
-PATCHED  := tests/patched.sh $(wildcard chapters/*/*.cpp chapters/*/*.h common/*.h) $(call objects,common/*.cpp)
+PATCHED  := tests/check/patched.sh $(wildcard chapters/*/*.cpp chapters/*/*.h common/*.h) $(call objects,common/*.cpp)
 $(MUTANTS): $(BUILD)/mutant/%: tests/mutants/%.patch $(PATCHED)
 	$(patch)
 $(VARIANTS): $(BUILD)/variant/%: tests/variants/%.patch $(PATCHED)
 	$(patch)
 define patch
 $(if $(V),,@echo 'コンパイル: $@')
-$(Q)sh tests/patched.sh $@ $< '$(COMPILE) $(LDFLAGS)' $(BUILD)/obj
+$(Q)sh tests/check/patched.sh $@ $< '$(COMPILE) $(LDFLAGS)' $(BUILD)/obj
 endef
 
-$(BUILD)/lint/node_modules: tests/lint/package.json
+$(BUILD)/lint/node_modules: tests/notes/lint/package.json
 	@mkdir -p $(@D) && cp $< $(@D)
 	@npm install --prefix $(@D) --no-package-lock --no-audit --no-fund --silent && touch $@
 
@@ -142,9 +143,9 @@ arguments_10 := $(arguments_08)
 # 一行に一つ書く。その章を壊すパッチと、部品を壊すパッチのうち、その章の使う部品のものが当てはまる。
 # 部品はどの章でも同じなので、PARTS='01 05' なら、部品を壊すパッチは、その章だけで試す。
 define diagnosis
-$(BUILD)/diagnosis/$1/%.out: tests/mutants/%.patch tests/patched.sh $(BUILD)/tests $(call objects,common/*.cpp) $(wildcard chapters/$1-*/*.cpp chapters/$1-*/*.h common/*.h)
+$(BUILD)/diagnosis/$1/%.out: tests/mutants/%.patch tests/check/patched.sh $(BUILD)/tests $(call objects,common/*.cpp) $(wildcard chapters/$1-*/*.cpp chapters/$1-*/*.h common/*.h)
 	@mkdir -p $$(@D)
-	@sh tests/patched.sh $$(@:.out=) $$< '$(COMPILE) $(LDFLAGS)' $(BUILD)/obj $1
+	@sh tests/check/patched.sh $$(@:.out=) $$< '$(COMPILE) $(LDFLAGS)' $(BUILD)/obj $1
 	@CONNECTIONS=1000 SILENT=200 $(BUILD)/tests --server='$$(@:.out=) {port} $$(arguments_$1)' --chapter=$1 --deadline=10 >$$@ 2>&1; [ $$$$? -le 1 ]
 $(BUILD)/diagnosis/$1.tsv: $(patsubst tests/mutants/%.patch,$(BUILD)/diagnosis/$1/%.out,$(shell \
                 grep -L '^Flags:' $$(grep -l '^Chapter: $1' tests/mutants/*.patch; $(if $(filter $1,$(or $(PARTS),$1)),:,exit); for patch in $$(grep -L '^+++ b/chapters' tests/mutants/*.patch); do \

@@ -1,4 +1,4 @@
-#include "tests/process.h"
+#include "tests/outside/process.h"
 
 #include "common/tcp.h"
 

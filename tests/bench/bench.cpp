@@ -2,8 +2,8 @@
 // 列の意味は、表のあとに出る説明 (legend) にある。
 
 #include "common/tcp.h"
-#include "tests/client.h"
-#include "tests/process.h"
+#include "tests/outside/client.h"
+#include "tests/outside/process.h"
 
 #include <algorithm>
 #include <array>

@@ -1,9 +1,9 @@
 // 失敗と、行儀の悪いクライアントを起こす。失われるのは、多くてもその接続だけ。
 // 呼び出しの失敗は、本物のプログラムに strace で起こす (man strace の "Tampering")。
 
-#include "tests/client.h"
-#include "tests/process.h"
-#include "tests/servers.h"
+#include "tests/outside/client.h"
+#include "tests/outside/process.h"
+#include "tests/suite/servers.h"
 
 #include <doctest/doctest.h>
 

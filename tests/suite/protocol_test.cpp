@@ -1,9 +1,9 @@
 // 並行サーバーなら、だれが何で書いたものでも守るべきこと。
 // この本のサーバーにも、make check に渡された読者のサーバーにも、同じものを使う。
 
-#include "tests/client.h"
-#include "tests/process.h"
-#include "tests/servers.h"
+#include "tests/outside/client.h"
+#include "tests/outside/process.h"
+#include "tests/suite/servers.h"
 
 #include <doctest/doctest.h>
 

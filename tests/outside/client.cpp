@@ -1,7 +1,7 @@
-#include "tests/client.h"
+#include "tests/outside/client.h"
 
 #include "common/tcp.h"
-#include "tests/process.h"
+#include "tests/outside/process.h"
 
 #include <algorithm>
 #include <cerrno>

@@ -1,7 +1,7 @@
 // ノートの引用、リンク、名前が正しいことと、まちがえれば見つかることを確かめる。
 // 端末の例まで動かすのは make check-notes。
 
-#include "tests/process.h"
+#include "tests/outside/process.h"
 
 #include <doctest/doctest.h>
 
@@ -47,7 +47,8 @@ struct Copy {
 
 Process check(const std::filesystem::path& root, const std::vector<std::string>& arguments,
               const Process::Options& options = {}) {
-    std::vector<std::string> command = {"/usr/bin/env", "python3", root / "tests/check_notes.py"};
+    std::vector<std::string> command = {"/usr/bin/env", "python3",
+                                        root / "tests/notes/check_notes.py"};
     command.insert(command.end(), arguments.begin(), arguments.end());
     return Process(command, options);
 }
@@ -66,7 +67,7 @@ TEST_SUITE("notes") {
     TEST_CASE("make check とパッチの言う「読むところ」は、どれもノートの見出し") {
         const std::string open = "「";
         const std::string close = "」";
-        std::string text = contents_of("tests/protocol_test.cpp");
+        std::string text = contents_of("tests/suite/protocol_test.cpp");
         for (const auto& patch : std::filesystem::directory_iterator("tests/mutants")) {
             text += contents_of(patch.path());
         }

@@ -4,8 +4,8 @@
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 
-#include "tests/process.h"
-#include "tests/servers.h"
+#include "tests/outside/process.h"
+#include "tests/suite/servers.h"
 
 #include <cstdio>
 #include <iostream>

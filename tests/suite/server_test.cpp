@@ -1,8 +1,8 @@
 // すべての章のサーバーを、TCP の向こう側と /proc から見る。
 
-#include "tests/client.h"
-#include "tests/process.h"
-#include "tests/servers.h"
+#include "tests/outside/client.h"
+#include "tests/outside/process.h"
+#include "tests/suite/servers.h"
 
 #include "common/tcp.h"
 

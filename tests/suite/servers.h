@@ -1,8 +1,8 @@
 // テストするサーバーの表。
 #pragma once
 
-#include "tests/client.h"
-#include "tests/process.h"
+#include "tests/outside/client.h"
+#include "tests/outside/process.h"
 
 #include <optional>
 #include <string>

@@ -21,7 +21,7 @@ struct StreamResult {
     }
 };
 
-// どの待ちにも deadline (tests/process.h) がある。過ぎれば std::runtime_error を投げる。
+// どの待ちにも deadline (tests/outside/process.h) がある。過ぎれば std::runtime_error を投げる。
 class Client {
 public:
     explicit Client(const Endpoint& server);

@@ -1,4 +1,4 @@
-# make bench の数を図にする: gnuplot -c tests/bench.gnuplot build/bench.csv build
+# make bench の数を図にする: gnuplot -c tests/bench/bench.gnuplot build/bench.csv build
 # 点と棒は中央値、縦の線は最小から最大まで。
 
 data = ARG1

@@ -773,7 +773,7 @@ def main():
     options = parser.parse_args()
     TIMEOUT = options.timeout
     strict = options.strict or os.environ.get('CI') == 'true'
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    root = os.path.abspath(os.path.join(os.path.dirname(__file__), '../..'))
     files = [os.path.relpath(path, root) for path in options.files]
     os.chdir(root)
 

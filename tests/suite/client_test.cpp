@@ -1,7 +1,7 @@
 // 読者のクライアント build/client を外から見る。
 
-#include "tests/process.h"
-#include "tests/servers.h"
+#include "tests/outside/process.h"
+#include "tests/suite/servers.h"
 
 #include "common/tcp.h"
 

@@ -1,4 +1,4 @@
-# 大勢のクライアントを、黙らせたままつないでおく (docs/03-threads.md)。端末で . tests/crowd.sh と打つと、
+# 大勢のクライアントを、黙らせたままつないでおく (docs/03-threads.md)。端末で . tests/experiments/crowd.sh と打つと、
 #   crowd 100   100 人がそろってつなぎ、全員がつながるまで待つ
 #   leave       全員が帰り、いなくなるまで待つ
 #   sleeps 名前 スレッドの眠った回数を数える (docs/04-thread-pool.md)

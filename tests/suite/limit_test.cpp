@@ -1,8 +1,8 @@
 // 時間と数の上限、そして、きれいに止まること。
 
-#include "tests/client.h"
-#include "tests/process.h"
-#include "tests/servers.h"
+#include "tests/outside/client.h"
+#include "tests/outside/process.h"
+#include "tests/suite/servers.h"
 
 #include "common/tcp.h"
 

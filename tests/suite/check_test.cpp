@@ -1,7 +1,7 @@
 // make check が、壊れたサーバーを見逃さず、何が起きたかと、どの壊し方と同じかを言うことを確かめる。
 
-#include "tests/process.h"
-#include "tests/servers.h"
+#include "tests/outside/process.h"
+#include "tests/suite/servers.h"
 
 #include <doctest/doctest.h>
 
@@ -102,7 +102,7 @@ TEST_SUITE("diagnosis") {
             {events, "03"},
             {events, "05"},
             {events, "06"},
-            {"python3 tests/peers/draining.py {port} {idle-ms} {clients} {grace-ms}", "08"},
+            {"python3 tests/readers/draining.py {port} {idle-ms} {clients} {grace-ms}", "08"},
         };
         for (const Row& row : rows) {
             CAPTURE(row.server);

@@ -1,4 +1,4 @@
-#include "tests/servers.h"
+#include "tests/suite/servers.h"
 
 #include "common/platform.h"
 

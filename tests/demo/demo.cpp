@@ -2,8 +2,8 @@
 // demo [--svg ファイル] サーバー...
 
 #include "common/log.h"
-#include "tests/client.h"
-#include "tests/process.h"
+#include "tests/outside/client.h"
+#include "tests/outside/process.h"
 
 #include <algorithm>
 #include <cerrno>
