@@ -12,7 +12,7 @@ FOUND           := $(foreach p,$(PEERS),$(if $(wildcard /usr/include/$(header_$p
 
 SOURCES  := $(filter-out $(patsubst %,tests/bench/%.cpp,$(filter-out $(FOUND),$(PEERS))),\
               $(wildcard common/*.cpp chapters/*/*.cpp tests/*/*.cpp))
-HARNESS  := $(call objects,tests/outside/client.cpp tests/outside/process.cpp common/*.cpp)
+HARNESS  := $(call objects,tests/outside/*.cpp common/*.cpp)
 TESTS    := $(call objects,tests/suite/main.cpp tests/suite/servers.cpp tests/suite/*_test.cpp)
 MUTANTS  := $(patsubst tests/mutants/%.patch,$(BUILD)/mutant/%,$(wildcard tests/mutants/*.patch))
 VARIANTS := $(patsubst tests/variants/%.patch,$(BUILD)/variant/%,$(wildcard tests/variants/*.patch))

@@ -12,7 +12,6 @@
 #include <cstdlib>
 #include <ctime>
 #include <deque>
-#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <map>
@@ -86,16 +85,6 @@ std::string proc(pid_t pid, const char* file) {
     return read_text("/proc/" + std::to_string(pid) + "/" + file);
 }
 
-// /proc/PID/stat の cutime と cstime。カーネルはナノ秒で足していて、見せるときに 10 ミリ秒単位に
-// 切り捨てる。
-double reaped_us(pid_t pid) {
-    const std::string stat = proc(pid, "stat");
-    std::istringstream rest(stat.substr(stat.rfind(')') + 1)); // 名前には空白もありうる
-    const std::vector<std::string> words{std::istream_iterator<std::string>(rest), {}};
-    const double ticks = words.size() < 15 ? 0 : std::stod(words[13]) + std::stod(words[14]);
-    return 1e6 * ticks / static_cast<double>(sysconf(_SC_CLK_TCK));
-}
-
 // 自分の子孫のすべて。サーバーは一度に一つしか動かさないので、それがサーバーのすべてになる。
 // 親に先立たれたプロセスも、自分が引き取る (main の PR_SET_CHILD_SUBREAPER)。
 struct Family {
@@ -109,20 +98,17 @@ struct Family {
 };
 
 void add_descendants(pid_t parent, Family& family) {
-    std::error_code gone; // 見ている間にいなくなったものは、飛ばす
-    std::filesystem::directory_iterator task("/proc/" + std::to_string(parent) + "/task", gone);
-    for (; task != std::filesystem::directory_iterator(); task.increment(gone)) {
+    for (const std::string& task : tasks_of({parent})) { // 見ている間にいなくなることもある
         if (parent != getpid()) {
             ++family.threads;
-            const std::string stat = read_text(task->path() / "stat"); // "4021 (chapter03) S ..."
-            family.asleep = family.asleep && stat.find(") S ") != std::string::npos;
+            family.asleep = family.asleep && stat_of(task).state == 'S';
         }
-        std::ifstream children(task->path() / "children");
+        std::ifstream children("/proc/" + task + "/children");
         for (pid_t pid = 0; children >> pid;) {
             clockid_t clock{};
             family.pids.insert(pid);
             family.living += clock_getcpuclockid(pid, &clock) == 0 ? clock_us(clock) : 0;
-            family.dead += reaped_us(pid);
+            family.dead += 1e6 * stat_of(std::to_string(pid)).reaped_seconds;
             add_descendants(pid, family);
         }
     }

@@ -6,11 +6,8 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
-#include <dirent.h>
 #include <fcntl.h>
-#include <fstream>
 #include <grp.h>
-#include <netinet/tcp.h>
 #include <random>
 #include <sstream>
 #include <stdexcept>
@@ -44,72 +41,6 @@ std::string contents(const Socket& file) {
     }
 }
 
-std::vector<std::string> entries(const std::string& directory) {
-    std::vector<std::string> names;
-    if (DIR* const dir = opendir(directory.c_str())) {
-        while (const dirent* const entry = readdir(dir)) {
-            if (entry->d_name[0] != '.') {
-                names.emplace_back(entry->d_name);
-            }
-        }
-        closedir(dir);
-    }
-    return names;
-}
-
-// /proc/PID/stat のはじめのほう: "4021 (chapter02) S 4020 ..."。
-struct Stat {
-    char state = 0;
-    pid_t parent = 0;
-    pid_t group = 0;
-    double cpu_seconds = 0;
-};
-Stat read_stat(const std::string& pid) {
-    std::ifstream file("/proc/" + pid + "/stat");
-    std::string line;
-    std::getline(file, line);
-    // 名前には空白や括弧もありうるので、最後の括弧から読む。
-    std::istringstream rest(line.substr(line.rfind(')') + 1));
-    Stat stat;
-    rest >> stat.state >> stat.parent >> stat.group;
-    double user = 0;
-    double system = 0;
-    for (int skipped = 0; skipped < 8; ++skipped) { // session から cmajflt まで
-        rest >> user;
-    }
-    rest >> user >> system;
-    stat.cpu_seconds = (user + system) / static_cast<double>(sysconf(_SC_CLK_TCK));
-    return stat;
-}
-
-// "PID/task/TID" のすべて。
-std::vector<std::string> tasks_of(const std::vector<pid_t>& family) {
-    std::vector<std::string> tasks;
-    for (const pid_t pid : family) {
-        const std::string directory = std::to_string(pid) + "/task/";
-        for (const std::string& task : entries("/proc/" + directory)) {
-            tasks.push_back(directory + task);
-        }
-    }
-    return tasks;
-}
-
-// 眠らされた回数と、待たされた回数の合計。眠っていないスレッドがあれば -1。
-long switches_while_asleep(const std::vector<std::string>& tasks) {
-    long switches = 0;
-    for (const std::string& task : tasks) {
-        std::ifstream status("/proc/" + task + "/status");
-        for (std::string line; std::getline(status, line);) {
-            if (line.starts_with("State:") && line.find_first_of("SIZTX", 6) == line.npos) {
-                return -1;
-            }
-            const size_t at = line.find("ctxt_switches:");
-            switches += at == line.npos ? 0 : std::stol(line.substr(at + 14));
-        }
-    }
-    return switches;
-}
-
 // 終わらせるべきグループ。Ctrl-C で止められたときも、残していかない。
 volatile std::sig_atomic_t groups[64];
 
@@ -139,25 +70,6 @@ void change_group(pid_t from, pid_t to) {
             return;
         }
     }
-}
-
-std::set<unsigned long> listening_inodes(const std::string& port) {
-    std::set<unsigned long> inodes;
-    for (const TcpSocket& tcp : tcp_sockets(port)) {
-        if (tcp.state == TCP_LISTEN) {
-            inodes.insert(tcp.inode);
-        }
-    }
-    return inodes;
-}
-
-bool holds_socket(pid_t pid, unsigned long inode) {
-    const std::string directory = "/proc/" + std::to_string(pid) + "/fd/";
-    const std::string wanted = "socket:[" + std::to_string(inode) + "]";
-    return std::ranges::any_of(entries(directory), [&](const std::string& fd) {
-        char link[64] = {};
-        return readlink((directory + fd).c_str(), link, sizeof link - 1) > 0 && link == wanted;
-    });
 }
 
 std::vector<std::string> with_arguments(std::vector<std::string> command,
@@ -268,13 +180,7 @@ void Process::signal_group(int number) const {
 }
 
 std::vector<pid_t> Process::family() const {
-    std::vector<pid_t> family;
-    for (const std::string& name : entries("/proc")) {
-        if (read_stat(name).group == pid_) {
-            family.push_back(std::stoi(name));
-        }
-    }
-    return family;
+    return members_of(pid_);
 }
 
 Usage Process::usage() const {
@@ -295,7 +201,7 @@ void Process::stop() const {
     kill(-pid_, SIGSTOP);
     const bool stopped = eventually([&] {
         return std::ranges::all_of(tasks_of(family()), [](const std::string& task) {
-            const char state = read_stat(task).state;
+            const char state = stat_of(task).state;
             return state == 'T' || state == 'Z' || state == 0;
         });
     });
@@ -466,59 +372,4 @@ std::string Server::testimony() {
         text += "      | " + lines[i] + "\n";
     }
     return text;
-}
-
-Usage usage_of(pid_t pid) {
-    const std::string proc = "/proc/" + std::to_string(pid);
-    Usage usage;
-    usage.descriptors = static_cast<int>(entries(proc + "/fd").size());
-    usage.threads = static_cast<int>(entries(proc + "/task").size());
-    long total = 0;
-    std::ifstream(proc + "/statm") >> total >> usage.resident_kib;
-    usage.resident_kib *= sysconf(_SC_PAGESIZE) / 1024;
-    const Stat stat = read_stat(std::to_string(pid));
-    usage.processes = stat.state == 0 ? 0 : 1;
-    usage.zombies = stat.state == 'Z' ? 1 : 0;
-    usage.cpu_seconds = stat.cpu_seconds;
-    return usage;
-}
-
-char state_of(pid_t pid) {
-    return read_stat(std::to_string(pid)).state;
-}
-
-bool has_ended(pid_t pid) {
-    const char state = state_of(pid);
-    // 初めのスレッドがゾンビになっても、ほかのスレッドが終わるまで、ソケットは閉じられない。
-    return state == 0 || (state == 'Z' && usage_of(pid).threads <= 1);
-}
-
-std::vector<pid_t> children_of(pid_t pid, char state) {
-    std::vector<pid_t> children;
-    for (const std::string& name : entries("/proc")) {
-        const Stat stat = read_stat(name);
-        if (stat.parent == pid && (state == 0 || stat.state == state)) {
-            children.push_back(std::stoi(name));
-        }
-    }
-    return children;
-}
-
-std::vector<TcpSocket> tcp_sockets(const std::string& port) {
-    const auto number = static_cast<unsigned>(std::stoul(port));
-    std::vector<TcpSocket> sockets;
-    for (const char* const table : {"/proc/net/tcp", "/proc/net/tcp6"}) {
-        std::ifstream file(table);
-        for (std::string line; std::getline(file, line);) {
-            TcpSocket tcp;
-            // "0: 0100007F:1F90 00000000:0000 0A 送信:受信 00:00000000 00000000 uid 0 inode ..."
-            if (std::sscanf(line.c_str(),
-                            "%*d: %*[^:]:%x %*[^:]:%x %x %*[^:]:%lx %*s %*s %*s %*s %lu", &tcp.port,
-                            &tcp.peer, &tcp.state, &tcp.unread, &tcp.inode) == 5 &&
-                tcp.port == number) {
-                sockets.push_back(tcp);
-            }
-        }
-    }
-    return sockets;
 }

@@ -1,11 +1,11 @@
-// 外から見るための道具: プログラムを一つ起こし、出力を読み、/proc からようすを知る。
+// 外から見るための道具: プログラムを一つ起こし、出力を読み、終わらせる。
 #pragma once
 
 #include "common/endpoint.h"
+#include "tests/outside/proc.h"
 
 #include <chrono>
 #include <functional>
-#include <ostream>
 #include <set>
 #include <string>
 #include <sys/types.h>
@@ -16,21 +16,6 @@ inline std::chrono::seconds deadline{30};
 
 // condition が成り立つまで待つ。limit までに成り立たなければ false。
 bool eventually(const std::function<bool()>& condition, std::chrono::seconds limit = deadline);
-
-// /proc から読む、プロセスのようす (Linux)。
-struct Usage {
-    int descriptors = 0;
-    int threads = 0;
-    long resident_kib = 0;
-    int processes = 0; // ゾンビも数える
-    int zombies = 0;
-    double cpu_seconds = 0; // これまでに使った CPU 時間
-    friend std::ostream& operator<<(std::ostream& out, const Usage& usage) {
-        return out << "ディスクリプタ " << usage.descriptors << ", スレッド " << usage.threads
-                   << ", プロセス " << usage.processes << " (うちゾンビ " << usage.zombies << ")";
-    }
-};
-Usage usage_of(pid_t pid);
 
 // 一つのプログラムと、そこから生まれたプロセスすべて (家族) の持ち主。消えるときにすべてを
 // 終わらせる。家族は同じプロセスグループにいるので、間のプロセスが先に終わっても分かる。
@@ -130,18 +115,3 @@ Endpoint endpoint_from_text(const std::string& text);
 // 起動の行 "listening on 127.0.0.1:7000" の言う Endpoint。違う行なら std::runtime_error を投げる。
 Endpoint endpoint_from_first_line(const std::string& text);
 std::string port_of(const Endpoint& endpoint);
-
-char state_of(pid_t pid); // 'R' 実行中, 'S' 待ち, 'T' 停止中, 'Z' ゾンビ。いなければ 0
-bool has_ended(pid_t pid); // いないか、回収されるのを待っている
-// pid の子プロセスのうち、state ('Z' ならゾンビ、0 ならすべて) にあるものの番号。
-std::vector<pid_t> children_of(pid_t pid, char state = 0);
-
-// TCP のソケット一つ (/proc/net/tcp と tcp6)。
-struct TcpSocket {
-    unsigned port = 0;
-    unsigned peer = 0;        // 相手のポート
-    unsigned state = 0;       // TCP_LISTEN など (netinet/tcp.h)
-    unsigned long unread = 0; // 届いたのに、まだ読まれていないバイト数
-    unsigned long inode = 0;
-};
-std::vector<TcpSocket> tcp_sockets(const std::string& port); // 自分の側のポートが port のもの
