@@ -14,6 +14,7 @@ SOURCES  := $(filter-out $(patsubst %,tests/bench/%.cpp,$(filter-out $(FOUND),$(
               $(wildcard common/*.cpp chapters/*/*.cpp tests/*/*.cpp))
 HARNESS  := $(call objects,tests/outside/*.cpp common/*.cpp)
 TESTS    := $(call objects,tests/suite/main.cpp tests/suite/servers.cpp tests/suite/*_test.cpp)
+UNIT     := $(call objects,tests/suite/unit_*.cpp)
 MUTANTS  := $(patsubst tests/mutants/%.patch,$(BUILD)/mutant/%,$(wildcard tests/mutants/*.patch))
 VARIANTS := $(patsubst tests/variants/%.patch,$(BUILD)/variant/%,$(wildcard tests/variants/*.patch))
 # make bench が測る、選んだ章の別の方式。
@@ -98,7 +99,7 @@ endef
 $(BUILD)/demo: $(BUILD)/obj/tests/demo/demo.o $(HARNESS)
 $(BUILD)/bench: $(BUILD)/obj/tests/bench/bench.o $(HARNESS)
 $(BUILD)/tests: $(TESTS) $(HARNESS)
-$(BUILD)/unit: $(call objects,tests/suite/main.cpp tests/suite/unit_test.cpp common/*.cpp)
+$(BUILD)/unit: $(UNIT) $(call objects,common/*.cpp)
 $(BUILD)/demo $(BUILD)/bench $(BUILD)/tests $(BUILD)/unit:
 	$(Q)$(DYNAMIC)
 
@@ -108,13 +109,13 @@ $(FOUND:%=$(BUILD)/peer/%): $(BUILD)/peer/%: $(BUILD)/obj/tests/bench/%.o $(call
 	$(Q)$(DYNAMIC) $(link_$*)
 
 # 外からサーバーを見る道具は、/proc などを使うので、Linux でだけ作れる。単体テストは、どこでも作れる。
-$(filter-out %/main.o %/unit_test.o,$(call objects,tests/*/*.cpp)): | linux
+$(filter-out $(UNIT),$(call objects,tests/*/*.cpp)): | linux
 linux:
 	@[ $(SYSTEM) = Linux ] || { echo 'make: デモ、テスト、測定には Linux が要ります (単体テストは make unit)' >&2; exit 2; }
 
 # macOS の doctest は、コンパイラーが初めから探すところにはない。
-$(TESTS) doctest: CPPFLAGS += $(addprefix -isystem,$(wildcard /opt/homebrew/include))
-$(TESTS): | doctest
+$(TESTS) $(UNIT) doctest: CPPFLAGS += $(addprefix -isystem,$(wildcard /opt/homebrew/include))
+$(TESTS) $(UNIT): | doctest
 doctest:
 	@echo '#include <doctest/doctest.h>' | $(COMPILE) -E -x c++ - >/dev/null 2>&1 || \
 		{ echo 'make: テストに要る doctest がありません。make setup で入ります' >&2; exit 2; }

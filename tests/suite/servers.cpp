@@ -8,10 +8,7 @@
 #include <filesystem>
 #include <sys/resource.h>
 
-namespace {
-
-// make check に渡された引数が誤っているか、サーバーが始まらなければ、そのわけ。
-std::string obstacle_to_check() {
+std::string find_obstacle() {
     if (foreign_server.empty() && own_program.empty()) {
         return "";
     }
@@ -31,10 +28,6 @@ std::string obstacle_to_check() {
         return error.what();
     }
 }
-
-[[maybe_unused]] const bool registered = (find_obstacle = obstacle_to_check, true);
-
-} // namespace
 
 const std::vector<Model>& models() {
     static const std::vector<Model> chosen = [] {
