@@ -134,30 +134,13 @@ $(BUILD)/lint/node_modules: tests/notes/lint/package.json
 	@mkdir -p $(@D) && cp $< $(@D)
 	@npm install --prefix $(@D) --no-package-lock --no-audit --no-fund --silent && touch $@
 
-# 第7章からのサーバーに渡す数。make check のように、テストが置きかえる。
-arguments_07 := 127.0.0.1 {idle-ms} {clients}
-arguments_08 := $(arguments_07) {grace-ms}
-arguments_09 := $(arguments_08)
-arguments_10 := $(arguments_08)
-
-# 診断の表: 章ごとに、どの壊し方がどのテストに落ちるか。壊し方の名前、読むところ、テストの名前を、
-# 一行に一つ書く。その章を壊すパッチと、部品を壊すパッチのうち、その章の使う部品のものが当てはまる。
-# 部品はどの章でも同じなので、PARTS='01 05' なら、部品を壊すパッチは、その章だけで試す。
-define diagnosis
-$(BUILD)/diagnosis/$1/%.out: tests/mutants/%.patch tests/check/patched.sh $(BUILD)/tests $(call objects,common/*.cpp) $(wildcard chapters/$1-*/*.cpp chapters/$1-*/*.h common/*.h)
-	@mkdir -p $$(@D)
-	@sh tests/check/patched.sh $$(@:.out=) $$< '$(COMPILE) $(LDFLAGS)' $(BUILD)/obj $1
-	@CONNECTIONS=1000 SILENT=200 $(BUILD)/tests --server='$$(@:.out=) {port} $$(arguments_$1)' --chapter=$1 --deadline=10 >$$@ 2>&1; [ $$$$? -le 1 ]
-$(BUILD)/diagnosis/$1.tsv: $(patsubst tests/mutants/%.patch,$(BUILD)/diagnosis/$1/%.out,$(shell \
-                grep -L '^Flags:' $$(grep -l '^Chapter: $1' tests/mutants/*.patch; $(if $(filter $1,$(or $(PARTS),$1)),:,exit); for patch in $$(grep -L '^+++ b/chapters' tests/mutants/*.patch); do \
-                part=$$(sed -n 's/^Part: //p' $$patch); [ -z "$$part" ] || grep -q "$$part" chapters/$1-*/server.cpp && echo $$patch; done)))
-	@for out in $$^; do name=$$$$(basename $$$$out .out); \
-		sed -n "s|^  × |$$$$name	$$$$(sed -n 's/^Read: //p' tests/mutants/$$$$name.patch)	|p" $$$$out; done >$$@
-endef
-# どのパッチが当てはまるかを調べるには時間がかかるので、表を作るときにだけ調べる。
-ifneq ($(filter %.tsv,$(MAKECMDGOALS)),)
-$(foreach n,$(NUMBERS),$(eval $(call diagnosis,$n)))
-endif
+# 診断の表 (tests/check/table.sh)。PARTS='01 05' なら、部品を壊すパッチは、その章だけで試す。
+$(NUMBERS:%=$(BUILD)/diagnosis/%.tsv): $(BUILD)/diagnosis/%.tsv: $$(shell sh tests/check/table.sh fits $(BUILD) $$* $(PARTS))
+	@sh tests/check/table.sh rows $^ >$@
+.PRECIOUS: $(BUILD)/diagnosis/%.out
+$(BUILD)/diagnosis/%.out: tests/mutants/$$(*F).patch tests/check/patched.sh $(BUILD)/tests $(call objects,common/*.cpp) \
+		$$(wildcard chapters/$$(*D)-*/*.cpp chapters/$$(*D)-*/*.h common/*.h)
+	@sh tests/check/table.sh run $(BUILD) $@ '$(COMPILE) $(LDFLAGS)'
 
 # コンパイルのしかたを書いておくファイル。しかたが変われば新しくなり、すべてが作りなおされる。
 $(BUILD)/flags: FORCE
