@@ -1,0 +1,158 @@
+"""ノートを読む: 節、ブロック、予想の問い。どこが本物と違うかの報告も、ここに集める。"""
+
+import re
+import unicodedata
+from collections import Counter
+
+KEYS = {'^C': '\x03', '^D': '\x04'}
+DOTS = {'...', '…'}  # 何行でもよい、という印
+# ジョブが終わったという bash の知らせ。いつ出るかわからないので、ノートにあってもなくてもよい。
+JOB_NOTICE = re.compile(r'\[\d+\][+-]? +(?:Done|Exit|Killed|Terminated|Interrupt|Hangup)\b')
+SETTINGS = ('CXX', 'CXXFLAGS', 'LDFLAGS', 'WERROR')  # 端末の中の make にも伝える。違えば、すべてを作りなおすことになる
+
+failures = []
+counts = Counter()
+
+
+def fail(place, message, expected=None, actual=None):
+    failures.append(place)
+    print(f'{place}: {message}')
+    if expected is not None or actual is not None:
+        print(f'    ノート: {"(なし)" if expected is None else expected}')
+        print(f'    本物:   {"(なし)" if actual is None else actual}')
+
+
+class Question:
+    """端末の例を動かす前に、その結果を予想させる問い。"""
+
+    FORM = re.compile(r'<!-- 予想: (.+?) \| (?:行数|(はい )?/(.+)/) -->')
+
+    def __init__(self, place, line):
+        form = self.FORM.fullmatch(line)
+        if not form:
+            raise re.error('「問い | 行数」のように書きます')
+        self.place, self.text, self.yes = place, form[1], form[2]
+        self.pattern = form[3] and re.compile(form[3])
+        if self.pattern and not self.yes and self.pattern.groups != 1:
+            raise re.error('答えを囲むかっこは一つです')
+
+    def answer(self, output):
+        """出力から分かる答え。分からなければ None。"""
+        if not self.pattern:
+            return None if DOTS & set(output) else str(len(output))
+        found = next(filter(None, map(self.pattern.search, output)), None)
+        return ('はい' if found else 'いいえ') if self.yes else found and found[1]
+
+    def accepts(self, text, answer):
+        """読み手の打った text が、答えに当たるかどうか。全角と半角、大文字と小文字、空白は問わない。"""
+        text, answer = (''.join(unicodedata.normalize('NFKC', each).casefold().split()) for each in (text, answer))
+        if self.yes:
+            text = {'y': 'はい', 'yes': 'はい', 'n': 'いいえ', 'no': 'いいえ'}.get(text, text)
+        elif answer.isdigit():
+            text = re.sub(r'[^\d]*(\d+)[^\d]*', r'\1', text)  # 「3 行」でもよい
+        return text == answer
+
+
+class Step:
+    """読み手が打つもの (コマンド、行、キー) と、そのあとに見えるはずの出力。"""
+
+    def __init__(self, offset, text):
+        self.offset, self.text = offset, text  # text が空なら、前のブロックからの出力の続き
+        self.command = text.startswith('$ ')
+        self.shown = []                        # (ブロックの中の行番号, 行)
+
+
+def steps_of(block):
+    steps = [Step(1, '')]
+    for offset, line in enumerate(block.lines, 1):
+        if steps[-1].command and steps[-1].text.endswith('\\') and not steps[-1].shown:
+            steps[-1].text += '\n' + line
+        elif line.startswith('$ ') or line.endswith('⏎') or line in KEYS:
+            steps.append(Step(offset, line))
+        elif not JOB_NOTICE.match(line):
+            steps[-1].shown.append((offset, line))
+    return steps if steps[0].shown else steps[1:]
+
+
+class Block:
+    """``` で囲まれた一つのブロック。"""
+
+    def __init__(self, note, start, fence, label):
+        self.note, self.start = note, start  # start は ``` の行番号
+        self.indent, self.fence, self.language = fence.groups()
+        self.title, self.word = label.groups(default='') if label else ('', '')
+        self.lines = []
+        self.question = None
+
+    def place(self, offset=0):
+        return f'{self.note.path}:{self.start + offset}'
+
+    def replay(self):
+        return self.language == 'console' and self.word != '参考'
+
+    def output(self):
+        return [line for step in steps_of(self) for _, line in step.shown]
+
+
+class Note:
+    FENCE = re.compile(r'( *)(`{3,}|~{3,}) *([^`]*)$')
+    LABEL = re.compile(r' *\*\*([^*]+)\*\*(?: \((.+)\))?')  # ブロックの前の行に書く、ブロックの名前
+
+    def __init__(self, path):
+        self.path = path
+        with open(path, encoding='utf-8') as file:
+            self.lines = file.read().split('\n')
+        self.prose = []                 # ブロックの外の (行番号, 行)
+        self.blocks = []
+        self.sections = [('はじめ', [])]  # 「## 」か「### 」で始まる節の (題, ブロック)
+        self.questions = []
+        self.anchors = set()
+        self.edits = []                 # 書き換える (ブロック, 新しい行)
+        slugs, block, label, question = Counter(), None, None, None
+        for number, line in enumerate(self.lines, 1):
+            if block and re.fullmatch(f' *{block.fence[0]}{{{len(block.fence)},}} *', line):
+                block = None
+            elif block:
+                block.lines.append(line[len(block.indent):].rstrip())
+            elif self.FENCE.match(line):
+                block, label = Block(self, number, self.FENCE.match(line), label), None
+                block.question, question = question, None
+                if block.fence == '```':  # もっと長いものは書き方の見本なので、読まない
+                    self.blocks.append(block)
+                    self.sections[-1][1].append(block)
+            else:
+                if label and line:
+                    fail(f'{path}:{number}', 'ブロックの名前のあとに、ブロックがありません', label[0])
+                label = self.LABEL.fullmatch(line) or (None if line else label)
+                question = question if label or not line else None
+                if line.lstrip().startswith('<!-- 予想'):
+                    try:
+                        question = Question(f'{path}:{number}', line.strip())
+                        self.questions.append(question)
+                    except re.error as error:
+                        fail(f'{path}:{number}', f'予想の問いの書き方が違います: {error}', line)
+                self.prose.append((number, line))
+                self.anchors.update(re.findall(r'<\w+ [^>]*\b(?:id|name)="([^"]+)"', line))
+                heading = re.match(r'(#+) +(.*)', line)
+                if heading:
+                    name = slug(heading[2])
+                    self.anchors.add(f'{name}-{slugs[name]}' if slugs[name] else name)
+                    slugs[name] += 1
+                if heading and heading[1] in ('##', '###'):
+                    self.sections.append((heading[2], []))
+        if block:
+            fail(block.place(), '``` が閉じていません')
+
+    def save(self):
+        for block, lines in sorted(self.edits, key=lambda edit: -edit[0].start):
+            if lines != block.lines:
+                self.lines[block.start:block.start + len(block.lines)] = [block.indent + line for line in lines]
+                print(f'{block.place()}: 書き換えました')
+        with open(self.path, 'w', encoding='utf-8') as file:
+            file.write('\n'.join(self.lines))
+
+
+def slug(heading):
+    """GitHub が見出しにつける名前。"""
+    text = re.sub(r'\[([^\]]*)\]\([^)]*\)|<[^>]+>', r'\1', heading)
+    return re.sub(r'[^\w\- ]', '', text.strip().lower()).replace(' ', '-')

@@ -1,0 +1,164 @@
+"""ノートの引用、リンク、名前を、本物と比べる。"""
+
+import functools
+import glob
+import os
+import re
+import subprocess
+from urllib.parse import unquote
+
+from note import SETTINGS, Note, counts, fail
+
+
+@functools.lru_cache(None)
+def make(*arguments):
+    """make の出力。失敗すれば None。"""
+    # make から呼ばれたときも、作る場所を変える設定 (SANITIZE など) は受け継がせない。
+    environment = {name: os.environ[name] for name in ('PATH', 'HOME', *SETTINGS) if name in os.environ}
+    result = subprocess.run(['make', *arguments], env=environment, stdin=subprocess.DEVNULL,
+                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding='utf-8')
+    return result.stdout if result.returncode == 0 else None
+
+
+# ---- 引用: コードと差分
+
+@functools.lru_cache(None)
+def source(title):
+    """引用されるファイルか、make diffNN の出力の、すべての行。なければ None。"""
+    if re.fullmatch(r'make diff\w+', title):
+        text = make('-s', title[5:])
+    elif os.path.isfile(title):
+        with open(title, encoding='utf-8') as file:
+            text = file.read()
+    else:
+        text = None
+    return text and [line.rstrip() for line in text.rstrip('\n').split('\n')]
+
+
+def find(part, whole, start=0):
+    places = range(start, len(whole) - len(part) + 1)
+    return next((at for at in places if part and whole[at:at + len(part)] == part), -1)
+
+
+def check_quotes(note, update):
+    chapter = re.match(r'docs/((\d\d)-[\w-]+)', note.path)
+    # 章のノートは、この差分のすべての行を順に引用する。付録は違う。
+    own = chapter and os.path.isdir(f'chapters/{chapter[1]}') and f'make diff{chapter[2]}'
+    difference = own and source(own) or []
+    changes = {at for at, line in enumerate(difference) if at >= 2 and line[:1] in ('+', '-')}
+    rest, position, last = set(changes), 0, f'{note.path}:1'
+    for block in note.blocks:
+        if block.language == 'console' or not block.title:
+            continue
+        counts['引用'] += 1
+        whole = source(block.title)
+        if whole is None:
+            fail(block.place(), f'引用する {block.title} がありません')
+            continue
+        at = find(block.lines, whole, position if block.title == own else 0)
+        if at == -1:
+            at = find(block.lines, whole)
+        if at == -1 and not (update and cut_again(block, whole)):
+            report_difference(block, whole)
+        if at == -1 or block.title != own:
+            continue
+        quoted = changes & set(range(at, at + len(block.lines)))
+        if at < position and quoted & rest:
+            fail(block.place(), f'{own} の順番と違います', block.lines[0])
+        rest -= quoted
+        position, last = max(quoted | {position}), block.place()
+    if rest:
+        fail(last, f'{own} に、引用されていない行があります', None, difference[min(rest)])
+
+
+def cut_again(block, whole):
+    """引用の最初と最後の行が今も見つかれば、その間を引用しなおす。"""
+    first, last = block.lines[:1], block.lines[-1:]
+    starts = [at for at, line in enumerate(whole) if [line] == first]
+    ends = [at for at, line in enumerate(whole) if [line] == last and at >= starts[0]] if starts else []
+    if len(starts) != 1 or not ends or len(ends) > 1 and last[0] not in ('}', '};'):
+        return False
+    block.note.edits.append((block, whole[starts[0]:ends[0] + 1]))
+    return True
+
+
+def report_difference(block, whole):
+    """いちばん似ているところと見比べて、最初に違う行を報告する。"""
+    def same(at):
+        return [a == b for a, b in zip(block.lines, whole[at:])] + [False]
+    at = max(range(len(whole)), key=lambda at: (same(at).index(False), sum(same(at))))
+    first = same(at).index(False)
+    quoted, real = block.lines[first:first + 1], whole[at + first:at + first + 1]
+    fail(block.place(1 + first), f'{block.title} と違います', *(quoted or [None]), *(real or [None]))
+
+
+# ---- リンクと名前
+
+INLINE_CODE = re.compile(r'(`+)(.+?)\1(?!`)')
+
+
+@functools.lru_cache(None)
+def anchors_of(path):
+    return Note(path).anchors
+
+
+def check_links(note):
+    for number, line in note.prose:
+        line = INLINE_CODE.sub('', line)
+        targets = re.findall(r'\]\(<?([^)\s>]+)|(?:src|href|srcset)="([^"]+)"|^\[[^\]]+\]: +(\S+)', line)
+        for target in map(''.join, targets):
+            if re.match(r'[a-zA-Z][\w+.-]*:', target):
+                continue
+            counts['リンク'] += 1
+            path, _, anchor = unquote(target).partition('#')
+            path = os.path.normpath(os.path.join(os.path.dirname(note.path), path)) if path else note.path
+            if not os.path.exists(path):
+                fail(f'{note.path}:{number}', f'リンク先がありません: {target}')
+            elif anchor and path.endswith('.md') and anchor not in anchors_of(path):
+                fail(f'{note.path}:{number}', f'リンク先に、その見出しがありません: {target}')
+
+
+def check_make(place, command):
+    """コマンドの中の make の、目標と NAME= を確かめる。引用符の中の引数は見ない。"""
+    command = re.sub(r"'[^']*'", '', command)
+    for words in re.findall(r'(?:^|[;&|] *|time )make((?: +[^\s;&|]+)+)', command):
+        kind = 'variant' if 'variant' in words.split() else 'mutant'
+        for word in words.split():
+            name = re.fullmatch(r'NAME=([a-z0-9-]+)', word)
+            if name:
+                check_name(place, f'tests/{kind}s/{name[1]}.patch')
+            elif re.fullmatch(r'\w[\w./-]*', word):
+                check_name(place, f'make {word}')
+
+
+def check_name(place, name):
+    """make の目標か、ファイルか、作るプログラムの名前が、本当にあること。NN は章の番号の代わり。"""
+    counts['名前'] += 1
+    built = re.fullmatch(r'build/(?:([a-z]+)/)?[\w-]+', re.sub('^make chapter', 'build/chapter', name))
+    patched = re.fullmatch(r'build/(mutant|variant)/([\w-]+)', name)
+    if 'NN' in name:
+        known = name in ('make chapterNN', 'make diffNN', 'build/chapterNN') or glob.glob(name.replace('NN', '*'))
+    elif patched:
+        known = os.path.isfile(f'tests/{patched[1]}s/{patched[2]}.patch')
+    elif built and name != 'build/obj':  # chapter% の規則はない章にも当てはまるので、リンクするかどうかを見る
+        known = f'-o {built[0]}' in (make('-nB', built[0], f'SANITIZE={built[1] or ""}') or '')
+    elif name.startswith('make diff'):
+        known = source(name)
+    elif name.startswith('make '):
+        known = make('-n', name[5:]) is not None
+    else:
+        known = name.startswith('build/') or glob.glob(name)
+    if not known:
+        fail(place, f'ありません: {name}')
+
+
+def check_names(note):
+    for number, line in note.prose:
+        for _, code in INLINE_CODE.findall(line):
+            check_make(f'{note.path}:{number}', code.strip())
+            for name in re.findall(r'(?<![\w./-])(?:chapters|common|tests|docs|build)/[\w./*?-]*[\w*?/]', code):
+                check_name(f'{note.path}:{number}', name)
+    for block in note.blocks:
+        for offset, line in enumerate(block.lines, 1):
+            if block.language == 'sh' or not block.replay() and line.startswith('$ '):
+                check_make(block.place(offset), line.removeprefix('$ ').partition('#')[0])
