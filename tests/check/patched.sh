@@ -17,7 +17,7 @@ if ! command -v patch >/dev/null; then
     exit 2
 fi
 # 読者がソースを書き換えたままだと、パッチがあたらないことがある。何を戻せばよいかを言う。
-if ! patch -s -d "$copy" -p1 <"$patch" >/dev/null 2>&1; then
+if ! (cd "$copy" && patch -p1) <"$patch" >/dev/null 2>&1; then # BusyBox のものに -s や -d はない
     rm -rf "$copy"
     source=$(sed -n 's|^+++ b/||p' "$patch" | tr '\n' ' ')
     kind=$(basename "${patch%s/*}")
