@@ -37,7 +37,7 @@ objects   = $(patsubst %.cpp,$(BUILD)/obj/%.o,$(wildcard $1))
 
 help: ## この一覧を出す
 	@echo 'make chapterNN             第NN章のサーバーを build/chapterNN に作る (NN: $(NUMBERS))'
-	@echo 'make diffNN                前の章から変わったところを見る'
+	@echo 'make diffNN                前の章から変わったところを見る (FROM=01 で第1章から)'
 	@awk -F ':.*## ' '/^[a-z_. -]+:.*## / {printf "make %-21s %s\n", $$1, $$2}' Makefile tests/rules.mk
 
 all: $(CLIENTS) $(BINARIES) ## クライアントと、すべての章のサーバーを作る
@@ -51,10 +51,10 @@ $(NUMBERS:%=chapter%): chapter%: $(BUILD)/chapter%
 	@echo '動かし方: $< 7777      (止めるには Ctrl-C)'
 
 diff%:
-	@sh tests/diff.sh $* $(CHAPTERS)
+	@sh tests/diff.sh $* '$(FROM)' $(CHAPTERS)
 
 demo: $(BINARIES) $(BUILD)/demo ## 三つのクライアントがどう待たされるかを見る (SVG=demo.svg で絵にもする)
-	@$(BUILD)/demo $(if $(SVG),--svg $(SVG)) $(BINARIES)
+	@$(BUILD)/demo $(if $(SVG),--svg '$(SVG)') $(BINARIES)
 
 test: $(filter setup,$(MAKECMDGOALS)) ## すべてのテストを走らせる
 	@$(MAKE) -s $(PARALLEL) all $(BUILD)/tests

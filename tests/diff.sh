@@ -1,22 +1,26 @@
 #!/bin/sh
-# 前の章から変わったところを見せる: diff.sh 章の番号 すべての章...
+# 前の章か、FROM の章から変わったところを見せる: diff.sh 章の番号 FROM すべての章...
 set -u
 number=$1
-shift
-previous=
+from=$2
+shift 2
+old='' new='' last=''
 for chapter; do
-    case $chapter in "$number"-*) break ;; esac
-    previous=$chapter
-    chapter=
+    case $chapter in "$number"-*) new=$chapter; [ -n "$from" ] || old=$last ;; esac
+    case $chapter in "$from"-*) old=$chapter ;; esac
+    last=$chapter
 done
-if [ -z "$previous" ] || [ -z "$chapter" ]; then
-    shift
-    printf 'make: diff%s はありません。あるのは' "$number" >&2
-    for chapter; do printf ' diff%s' "${chapter%%-*}" >&2; done
+if [ -z "$old" ] || [ -z "$new" ]; then
+    name=diff$number prefix=diff
+    if [ -n "$new" ] && [ -n "$from" ]; then name=FROM=$from prefix=FROM=; else shift; fi
+    printf 'make: %s はありません。あるのは' "$name" >&2
+    for chapter; do printf ' %s' "$prefix${chapter%%-*}" >&2; done
     echo ' です' >&2
     exit 2
 fi
 color=$(diff --color=auto /dev/null /dev/null 2>/dev/null && echo --color=auto)
-# diff は違いがあると 1 で終わるので、2 以上だけを失敗とする。
-diff -u ${color:+"$color"} --label "chapters/$previous/server.cpp" --label "chapters/$chapter/server.cpp" \
-    "chapters/$previous/server.cpp" "chapters/$chapter/server.cpp" || [ $? -eq 1 ]
+diff -u ${color:+"$color"} --label "chapters/$old/server.cpp" --label "chapters/$new/server.cpp" \
+    "chapters/$old/server.cpp" "chapters/$new/server.cpp"
+# 違いがあると 1 で、head のような読み手が先に去ると SIGPIPE (141) で終わる。ほかを失敗とする。
+status=$?
+[ $status -le 1 ] || [ $status -eq 141 ]
