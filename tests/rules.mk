@@ -35,9 +35,7 @@ MAKEFLAGS += --no-print-directory
 
 # ThreadSanitizer は、知らせるだけでなく、そこで終わらせる。二度目のシグナルですぐに終わるときに、スレッドが
 # 残っているのは誤りではない。
-ifdef SANITIZE
 export TSAN_OPTIONS := halt_on_error=1 report_thread_leaks=0
-endif
 
 .PHONY: linux diagnosis why lint-notes soak unit flaky update-notes check-format tidy doctest
 
@@ -85,14 +83,10 @@ chapter%:
 	@echo 'make: $(if $(wildcard chapters/$*-*/server.cpp),第$*章のサーバーは epoll を使うので、Linux でだけ作れます,$(strip \
 		)第$*章のサーバーはありません)。あるのは $(NUMBERS:%=chapter%) です (クライアントは make client)' >&2; exit 2
 
-$(BUILD)/mutant/%:
-	$(call no_such,わざと壊したサーバー,$(MUTANTS))
-$(BUILD)/variant/%:
-	$(call no_such,別の方式のサーバー,$(VARIANTS))
-define no_such
-@echo 'make: $(if $(NAME),$1 "$*" はありません,NAME=名前 をつけてください)。あるのは次のとおりです' >&2
-@printf '  make $(notdir $(@D)) NAME=%s\n' $(notdir $2) >&2; exit 2
-endef
+$(BUILD)/mutant/% $(BUILD)/variant/%:
+	@echo 'make: $(if $(NAME),NAME=$* はありません,NAME=名前 をつけてください)。あるのは次のとおりです' >&2
+	@grep '^Chapter: ' tests/$(notdir $(@D))s/*.patch | awk -F '[/.: ]+' \
+		'{ printf "  %-16s make $(notdir $(@D)) NAME=%s\n", $$NF, $$3 }' | sort >&2; exit 2
 
 # ---- 作り方
 
@@ -121,14 +115,9 @@ doctest:
 		{ echo 'make: テストに要る doctest がありません。make setup で入ります' >&2; exit 2; }
 
 PATCHED  := tests/check/patched.sh $(wildcard chapters/*/*.cpp chapters/*/*.h common/*.h) $(call objects,common/*.cpp)
-$(MUTANTS): $(BUILD)/mutant/%: tests/mutants/%.patch $(PATCHED)
-	$(patch)
-$(VARIANTS): $(BUILD)/variant/%: tests/variants/%.patch $(PATCHED)
-	$(patch)
-define patch
-$(if $(V),,@echo 'コンパイル: $@')
-$(Q)sh tests/check/patched.sh $@ $< '$(COMPILE) $(LDFLAGS)' $(BUILD)/obj
-endef
+$(MUTANTS) $(VARIANTS): $(BUILD)/%: tests/$$(*D)s/$$(*F).patch $(PATCHED)
+	$(if $(V),,@echo 'コンパイル: $@')
+	$(Q)sh tests/check/patched.sh $@ $< '$(COMPILE) $(LDFLAGS)' $(BUILD)/obj
 
 $(BUILD)/lint/node_modules: tests/notes/lint/package.json
 	@mkdir -p $(@D) && cp $< $(@D)
