@@ -75,7 +75,7 @@ int main(int argc, char* argv[]) try {
     print_line("listening on ", local_address(server).text);
 
     asio::io_context loop(1); // スレッドは一つ: 内部のロックを省ける
-    tcp::acceptor acceptor(loop, tcp::v4(), server.fd());
+    tcp::acceptor acceptor(loop, tcp::v4(), dup(server.fd())); // acceptor も、閉じる持ち主
     tcp::endpoint peer;
     accept_next(acceptor, peer);
     loop.run();

@@ -60,7 +60,6 @@ std::vector<int> held = {1, 100, 1000, 9000};
 double floor_us = 0; // このラウンドの下限
 int server_cpu = -1;
 int generator_cpu = -1;
-volatile std::sig_atomic_t server_group = 0; // Ctrl-C で終わらせるプロセスグループ
 
 template <typename Error = std::runtime_error> void expect(bool good, const char* otherwise) {
     if (!good) {
@@ -127,7 +126,6 @@ Family family() {
 }
 
 void end_family() {
-    server_group = 0;
     eventually([] {
         Family rest;
         add_descendants(getpid(), rest);
@@ -402,7 +400,6 @@ void measure(Row& row) {
         const Server server = row.command.find("{port}") == std::string::npos
                                   ? Server({row.command})
                                   : Server::foreign(row.command);
-        server_group = server.pid();
         pin_to(generator_cpu);
         row.linkage = linkage_of(server.pid());
         (row.load == "churn" ? measure_churn : measure_hold)(row, server);
@@ -527,10 +524,11 @@ void announce(const std::deque<Row>& rows) {
         each += (window + warm_up) * (row.load == "hold" ? 2 : 1);
         each += row.load == "hold" ? row.connections * 200us : 0us;
     }
-    std::printf("およそ %.1f 分かかります (QUICK=1 で短くなります)。\n"
+    std::printf("およそ %.1f 分かかります%s。\n"
                 "サーバーは CPU %d に、負荷をかける側は CPU %d に固定します%s。\n"
                 "%d ラウンドの中央値 [最小-最大] です。一つの測定は %.1f 秒です。\n",
-                rounds * each.count(), server_cpu, generator_cpu,
+                rounds * each.count(), rounds > 1 ? " (QUICK=1 で短くなります)" : "", server_cpu,
+                generator_cpu,
                 server_cpu == generator_cpu ? " (一つしかなく、取りあうので、目安の値です)" : "",
                 rounds, std::chrono::duration<double>(window).count());
     std::fflush(stdout);
@@ -539,13 +537,6 @@ void announce(const std::deque<Row>& rows) {
 std::string environment(const char* name) {
     const char* const value = std::getenv(name);
     return value == nullptr ? "" : value;
-}
-
-void on_signal(int) {
-    if (server_group != 0) {
-        kill(-server_group, SIGKILL);
-    }
-    _exit(1);
 }
 
 } // namespace
@@ -579,8 +570,6 @@ int main(int argc, char* argv[]) try {
     }
     announce(rows);
 
-    std::signal(SIGINT, on_signal);
-    std::signal(SIGTERM, on_signal);
     prctl(PR_SET_CHILD_SUBREAPER, 1); // サーバーに先立たれた子プロセスを引き取る
     rlimit descriptors{}; // 上限まで上げる。サーバーにも受け継がれる
     getrlimit(RLIMIT_NOFILE, &descriptors);
