@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <dirent.h>
 #include <fstream>
+#include <functional>
 #include <netinet/tcp.h>
 #include <sstream>
 #include <unistd.h>
@@ -21,6 +22,16 @@ std::vector<std::string> entries(const std::string& directory) {
         closedir(dir);
     }
     return names;
+}
+
+std::vector<pid_t> processes(const std::function<bool(const Stat&)>& wanted) {
+    std::vector<pid_t> found;
+    for (const std::string& name : entries("/proc")) {
+        if (wanted(stat_of(name))) {
+            found.push_back(std::stoi(name));
+        }
+    }
+    return found;
 }
 
 } // namespace
@@ -51,24 +62,13 @@ bool has_ended(pid_t pid) {
 }
 
 std::vector<pid_t> children_of(pid_t pid, char state) {
-    std::vector<pid_t> children;
-    for (const std::string& name : entries("/proc")) {
-        const Stat stat = stat_of(name);
-        if (stat.parent == pid && (state == 0 || stat.state == state)) {
-            children.push_back(std::stoi(name));
-        }
-    }
-    return children;
+    return processes([&](const Stat& stat) {
+        return stat.parent == pid && (state == 0 || stat.state == state);
+    });
 }
 
 std::vector<pid_t> members_of(pid_t group) {
-    std::vector<pid_t> members;
-    for (const std::string& name : entries("/proc")) {
-        if (stat_of(name).group == group) {
-            members.push_back(std::stoi(name));
-        }
-    }
-    return members;
+    return processes([&](const Stat& stat) { return stat.group == group; });
 }
 
 Stat stat_of(const std::string& task) {

@@ -5,22 +5,18 @@
 
 #include <iostream>
 
-namespace {
-
-unsigned ran = 0;
+static unsigned ran = 0;
 
 struct Report : doctest::ConsoleReporter {
     using ConsoleReporter::ConsoleReporter;
     void test_run_end(const doctest::TestRunStats& stats) override {
         ConsoleReporter::test_run_end(stats);
         ran = stats.numTestCasesPassingFilters;
-        const unsigned failed = stats.numTestCasesFailed;
-        std::cout << ran - failed << " passed, " << failed << " failed\n";
+        std::cout << ran - stats.numTestCasesFailed << " passed, " << stats.numTestCasesFailed
+                  << " failed\n";
     }
 };
 REGISTER_REPORTER("unit", 0, Report);
-
-} // namespace
 
 int main(int argc, char* argv[]) {
     doctest::Context context(argc, argv);

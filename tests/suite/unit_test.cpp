@@ -43,6 +43,19 @@ int new_descriptor() {
     return dup(STDIN_FILENO);
 }
 
+// 待ち受けソケットにつなぐための Endpoint。
+Endpoint endpoint_of(const Socket& server) {
+    const std::string address = local_address(server).text;
+    return *parse_endpoint(address.substr(address.find(':') + 1).c_str(), "127.0.0.1");
+}
+
+// つながった二つのソケット。
+std::pair<Socket, Socket> connected(int type = SOCK_STREAM) {
+    int ends[2] = {-1, -1};
+    REQUIRE(socketpair(AF_UNIX, type, 0, ends) == 0);
+    return {Socket{ends[0]}, Socket{ends[1]}};
+}
+
 // 始められなかった理由。始められたら空。
 template <typename Create> std::string reason(Create create) {
     try {
@@ -113,24 +126,13 @@ TEST_SUITE("unit") {
     }
 
     TEST_CASE("parse_endpoint は、少しでもおかしな引数を認めない") {
-        const char* const ports[] = {"",
-                                     "abc",
-                                     "80abc",
-                                     "-1",
-                                     "65536",
-                                     " 80",
-                                     "80 ",
-                                     "+80",
-                                     "0x50",
-                                     "8 0",
-                                     "12345678901234567890"};
-        for (const char* const port : ports) {
+        for (const char* const port : {"", "abc", "80abc", "-1", "65536", " 80", "80 ", "+80",
+                                       "0x50", "8 0", "12345678901234567890"}) {
             CAPTURE(std::string(port));
             CHECK_FALSE(parse_endpoint(port, "127.0.0.1"));
         }
-        const char* const addresses[] = {"",         "localhost", "127.0.0", "127.1",  "256.0.0.1",
-                                         "1.2.3.4 ", "[::1]",     "::1:::",  "0x7f.1", "::1%lo"};
-        for (const char* const address : addresses) {
+        for (const char* const address : {"", "localhost", "127.0.0", "127.1", "256.0.0.1",
+                                          "1.2.3.4 ", "[::1]", "::1:::", "0x7f.1", "::1%lo"}) {
             CAPTURE(std::string(address));
             CHECK_FALSE(parse_endpoint("80", address));
         }
@@ -138,29 +140,24 @@ TEST_SUITE("unit") {
 
     TEST_CASE("始められないときは、呼び出しとアドレスと理由が分かる") {
         const Socket taken = create_tcp_server_socket(*parse_endpoint("0", "127.0.0.1"));
-        const std::string address = local_address(taken).text;
-        const std::string port = address.substr(address.find(':') + 1);
-        const auto endpoint = parse_endpoint(port.c_str(), "127.0.0.1");
-        CHECK(reason([&] { create_tcp_server_socket(*endpoint); }) ==
-              "bind " + address + ": " + std::generic_category().message(EADDRINUSE));
+        CHECK(reason([&] { create_tcp_server_socket(endpoint_of(taken)); }) ==
+              std::string("bind ") + local_address(taken).text + ": " +
+                  std::generic_category().message(EADDRINUSE));
     }
 
     TEST_CASE("つなぐ先に待ち受けがなければ、そう分かる") {
         Socket gone = create_tcp_server_socket(*parse_endpoint("0", "127.0.0.1"));
-        const std::string address = local_address(gone).text;
-        const std::string port = address.substr(address.find(':') + 1);
+        const Endpoint endpoint = endpoint_of(gone);
         gone.close();
-        const auto endpoint = parse_endpoint(port.c_str(), "127.0.0.1");
-        CHECK(reason([&] { create_tcp_client_socket(*endpoint); }) ==
-              "connect " + address + ": " + std::generic_category().message(ECONNREFUSED));
+        CHECK(reason([&] { create_tcp_client_socket(endpoint); }) ==
+              std::string("connect ") + to_text(endpoint).text + ": " +
+                  std::generic_category().message(ECONNREFUSED));
     }
 
     TEST_CASE("accept_tcp_connection と handle_tcp_client: 書き終えるまでをそのまま返す") {
         std::signal(SIGPIPE, SIG_IGN);
         const Socket server = create_tcp_server_socket(*parse_endpoint("0", "127.0.0.1"));
-        const std::string address = local_address(server).text;
-        const std::string port = address.substr(address.find(':') + 1);
-        const Socket client = create_tcp_client_socket(*parse_endpoint(port.c_str(), "127.0.0.1"));
+        const Socket client = create_tcp_client_socket(endpoint_of(server));
         {
             const Socket nowhere{open("/dev/null", O_WRONLY)};
             const Redirect redirect(nowhere.fd());
@@ -188,10 +185,7 @@ TEST_SUITE("unit") {
     }
 
     TEST_CASE("send_all: シグナルに割り込まれ、一部ずつしか送れなくても、すべてを送る") {
-        int ends[2] = {-1, -1};
-        REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
-        const Socket writer{ends[0]};
-        const Socket reader{ends[1]};
+        const auto [writer, reader] = connected();
         const int small = 1;
         setsockopt(writer.fd(), SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
         // 待っている send(2) は、シグナルに割り込まれると、送れたところまでの長さで戻る。
@@ -201,7 +195,7 @@ TEST_SUITE("unit") {
         const pthread_t sender = pthread_self();
         const std::string sent(1'000'000, 'x');
         std::string received;
-        std::thread reading([&] {
+        std::thread reading([&, &reader = reader] {
             char buffer[4096];
             while (received.size() < sent.size()) {
                 const ssize_t n = recv(reader.fd(), buffer, sizeof buffer, 0);
@@ -220,20 +214,14 @@ TEST_SUITE("unit") {
 
     TEST_CASE("send_all: 相手が去っていれば false を返し、プロセスは無事") {
         std::signal(SIGPIPE, SIG_IGN);
-        int ends[2] = {-1, -1};
-        REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
-        const Socket writer{ends[0]};
-        close(ends[1]);
+        const Socket writer = connected().first; // もう一方は、ここで閉じる
         CHECK_FALSE(send_all(writer, "hello", 5));
         CHECK(errno == EPIPE);
     }
 
     TEST_CASE("receive_all: 少しずつ届いても待ち、相手が書き終えれば、そこまでの長さと errno 0") {
         for (const int type : {SOCK_DGRAM, SOCK_STREAM}) { // SOCK_DGRAM の recv(2) は一度に一つずつ
-            int ends[2] = {-1, -1};
-            REQUIRE(socketpair(AF_UNIX, type, 0, ends) == 0);
-            const Socket writer{ends[0]};
-            const Socket reader{ends[1]};
+            const auto [writer, reader] = connected(type);
             REQUIRE(send_all(writer, "hel", 3));
             REQUIRE(send_all(writer, "lo", 2));
             shutdown(writer.fd(), SHUT_WR);
