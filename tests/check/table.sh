@@ -14,23 +14,18 @@ fits)
     build=$1
     chapter=$2
     shift 2
-    awk -v folder="$build/diagnosis/$chapter" -v chapter="$chapter" -v parts="${*:-$chapter}" '
+    awk -v chapter="$chapter" -v parts="${*:-$chapter}" '
         FILENAME == ARGV[1] { server = server $0; next }
-        FNR == 1 { patches[++n] = FILENAME }
-        /^Chapter: / { own[FILENAME] = index($2, chapter) == 1 }
-        /^Part: / { unused[FILENAME] = !index(server, substr($0, 7)) }
-        /^\+\+\+ b\/chapters/ { unused[FILENAME] = 1 }
-        /^Flags:/ { unfit[FILENAME] = 1 } # サニタイザーをつけて作るもの
+        FNR == 1 { split(FILENAME, path, "[/.]"); name = path[3]; names[name] }
+        /^Chapter: / && index($2, chapter) == 1 { own[name] }
+        /^Part: / && !index(server, substr($0, 7)) || /^\+\+\+ b\/chapters/ { elsewhere[name] }
+        /^Flags:/ { unfit[name] } # サニタイザーをつけて作るもの
         END {
-            for (i = 1; i <= n; i++) {
-                patch = patches[i]
-                if (!unfit[patch] && (own[patch] || !unused[patch] && index(parts, chapter))) {
-                    sub(/.*\//, "", patch)
-                    sub(/\.patch$/, "", patch)
-                    print folder "/" patch ".out"
-                }
+            for (name in names) {
+                part = !(name in elsewhere) && index(parts, chapter)
+                if ((name in own || part) && !(name in unfit)) print name
             }
-        }' chapters/"$chapter"-*/server.cpp tests/mutants/*.patch
+        }' chapters/"$chapter"-*/server.cpp tests/mutants/*.patch | sort | sed "s|.*|$build/diagnosis/$chapter/&.out|"
     ;;
 run)
     server=${2%.out}
