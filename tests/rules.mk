@@ -72,10 +72,9 @@ tidy: compile_commands.json ## 静的解析 (clang-tidy)
 	clang-tidy --quiet --warnings-as-errors='*' -p . $(SOURCES)
 
 compile_commands.json: $(BUILD)/flags $(SOURCES) ## エディターや clang-tidy のための、コンパイル方法の一覧を作る
-	@{ echo '['; separator=; for source in $(SOURCES); do \
-		printf '%s{"directory": "%s", "file": "%s", "command": "%s -c %s"}' \
-			"$$separator" '$(CURDIR)' "$$source" '$(COMPILE)' "$$source"; \
-		separator=', '; done; echo; echo ']'; } > $@
+	@{ echo '['; for source in $(SOURCES); do \
+		printf '{"directory": "%s", "file": "%s", "command": "%s -c %s"},\n' '$(CURDIR)' "$$source" '$(COMPILE)' "$$source"; \
+	done | sed '$$s/,$$//'; echo ']'; } >$@
 
 # 打ちまちがいに答える。
 
