@@ -16,10 +16,10 @@ import subprocess
 import sys
 
 sys.dont_write_bytecode = True  # となりのファイルを読んでも、__pycache__ を残さない
-import terminal
 from note import Note, counts, fail, failures
 from predict import check_questions, quiz
 from quotes import check_links, check_names, check_quotes
+from terminal import Replay, replay
 
 
 def isolate():
@@ -39,11 +39,7 @@ def main():
     parser.add_argument('--quick', action='store_true', help='端末の例を動かさない')
     parser.add_argument('--update', action='store_true', help='違っていた引用と出力を、本物に書き換える')
     parser.add_argument('--predict', action='store_true', help='ノートの予想の問いを出し、本物を動かして答え合わせをする')
-    parser.add_argument('--strict', action='store_true', help='道具がなければ失敗とする (CI=true でも同じ)')
-    parser.add_argument('--timeout', type=float, default=terminal.TIMEOUT, help='何も起こらないときに待つ秒数 (%(default)g)')
     options = parser.parse_args()
-    terminal.TIMEOUT = options.timeout
-    strict = options.strict or os.environ.get('CI') == 'true'
     root = os.path.abspath(os.path.join(os.path.dirname(__file__), '../..'))
     files = [os.path.relpath(path, root) for path in options.files]
     os.chdir(root)
@@ -72,7 +68,7 @@ def main():
         for title, blocks in note.sections:
             blocks = [block for block in blocks if block.replay()]
             if blocks and not options.quick:
-                terminal.replay(title, blocks, terminal.Replay(), options.update, strict)
+                replay(title, blocks, Replay(), options.update)
         if note.edits:
             note.save()
     if failures:

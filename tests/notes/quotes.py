@@ -20,8 +20,6 @@ def make(*arguments):
     return result.stdout if result.returncode == 0 else None
 
 
-# ---- 引用: コードと差分
-
 @functools.lru_cache(None)
 def source(title):
     """引用されるファイルか、make diffNN の出力の、すべての行。なければ None。"""
@@ -91,8 +89,6 @@ def report_difference(block, whole):
     quoted, real = block.lines[first:first + 1], whole[at + first:at + first + 1]
     fail(block.place(1 + first), f'{block.title} と違います', *(quoted or [None]), *(real or [None]))
 
-
-# ---- リンクと名前
 
 INLINE_CODE = re.compile(r'(`+)(.+?)\1(?!`)')
 

@@ -7,14 +7,13 @@
 
 #include <filesystem>
 #include <fstream>
-#include <sstream>
+#include <iterator>
 
 namespace {
 
 std::string contents_of(const std::filesystem::path& path) {
-    std::ostringstream contents;
-    contents << std::ifstream(path).rdbuf();
-    return contents.str();
+    std::ifstream file(path);
+    return {std::istreambuf_iterator<char>(file), {}};
 }
 
 // リポジトリのコピー。消えるときに消す。
@@ -77,8 +76,8 @@ TEST_SUITE("notes") {
              at = text.find("docs/", at + 1)) {
             size_t next = text.find(open, at);
             headings = "\n" + contents_of(text.substr(at, next - at));
-            for (; text.compare(next, open.size(), open) == 0;
-                 ++found) { // 「」「」と並ぶこともある
+            // 「」「」と並ぶこともある
+            for (; text.compare(next, open.size(), open) == 0; ++found) {
                 const size_t begin = next + open.size();
                 const size_t end = text.find(close, begin);
                 const std::string heading = text.substr(begin, end - begin);
