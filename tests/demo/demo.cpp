@@ -14,6 +14,7 @@
 #include <future>
 #include <iomanip>
 #include <iostream>
+#include <iterator>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -91,10 +92,7 @@ std::vector<Visit> measure(const std::string& program) {
             std::async(std::launch::async, talk, Client(server.endpoint), name, start, connected));
     }
     std::vector<Visit> visits;
-    visits.reserve(clients.size());
-    for (auto& client : clients) {
-        visits.push_back(client.get());
-    }
+    std::ranges::transform(clients, std::back_inserter(visits), &std::future<Visit>::get);
     return visits;
 }
 

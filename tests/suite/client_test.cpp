@@ -24,11 +24,6 @@ std::vector<std::string> client_to(const Endpoint& endpoint, const std::string& 
     return {build_directory + "/" + program, port_of(endpoint)};
 }
 
-std::string command_line(const Endpoint& endpoint, const std::string& program) {
-    const std::vector<std::string> words = client_to(endpoint, program);
-    return words[0] + " " + words[1];
-}
-
 // size バイトのファイル。消えるときに消す。
 struct InputFile {
     std::string path = "/tmp/echo-input-XXXXXX";
@@ -206,7 +201,8 @@ TEST_SUITE("client") {
             CHECK(unread.wait() == 1);
             CHECK(unread.errors() == "error: write: Broken pipe\n");
 
-            const std::string command = "exec " + command_line(server.endpoint, program);
+            const auto words = client_to(server.endpoint, program);
+            const std::string command = "exec " + words[0] + " " + words[1];
             Process too_large({"/bin/sh", "-c", "ulimit -f 1; " + command}, {.input = file.path});
             CHECK(too_large.wait() == 1);
             CHECK(too_large.errors() == "error: write: File too large\n");

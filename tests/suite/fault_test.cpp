@@ -12,7 +12,6 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
 #include <future>
 #include <iterator>
@@ -23,11 +22,10 @@ namespace {
 
 using namespace std::chrono_literals;
 
-bool strace_available() {
-    static const bool available = std::system("strace -o /dev/null true >/dev/null 2>&1") == 0;
-    return available;
-}
-const doctest::skip needs_strace(!strace_available());
+const std::string waits = "?poll,?ppoll,?epoll_wait,?epoll_pwait,?select,?pselect6"; // だれかを待つ
+
+const bool strace_available = std::system("strace -o /dev/null true >/dev/null 2>&1") == 0;
+const doctest::skip needs_strace(!strace_available);
 
 // command を strace の下で起こすコマンド。-D なので、起きるプロセスは strace でなく command。
 // strace の記録は、標準エラー出力に足される。
@@ -38,18 +36,10 @@ std::vector<std::string> failing(const std::string& syscalls, int error, const s
                                       "--ignore-signal=ALRM",
                                       "ASAN_OPTIONS=detect_leaks=0",
                                       "strace",
-                                      "-D",
-                                      "-f",
-                                      "-qq",
-                                      "-A",
-                                      "-o",
-                                      "/proc/self/fd/2",
-                                      "-e",
-                                      "trace=nanosleep,clock_nanosleep,?poll,?ppoll,?epoll_wait,"
-                                      "?epoll_pwait,?select,?pselect6," +
-                                          syscalls,
-                                      "-e",
-                                      "inject=" + syscalls + ":error=" + std::to_string(error) +
+                                      "-DfqqA",
+                                      "-o/proc/self/fd/2",
+                                      "-etrace=nanosleep,clock_nanosleep," + waits + "," + syscalls,
+                                      "-einject=" + syscalls + ":error=" + std::to_string(error) +
                                           ":when=" + when};
     words.insert(words.end(), command.begin(), command.end());
     return words;
@@ -57,6 +47,13 @@ std::vector<std::string> failing(const std::string& syscalls, int error, const s
 
 size_t injected(const Process& process) {
     return lines_with(process.errors(), "(INJECTED)").size();
+}
+
+// has (Model の列) が 0 でも false でもないサーバー。
+template <typename Has> std::vector<Model> models_with(Has has) {
+    std::vector<Model> chosen;
+    std::ranges::copy_if(models(), std::back_inserter(chosen), has);
+    return chosen;
 }
 
 bool all_reaped(const Model& model, const Server& server) {
@@ -102,12 +99,7 @@ const Row rows[] = {
     {"wait4", "1", {ECHILD}, Then::unnoticed, " failed: ", &Model::forks},
     {"clone,?fork,?vfork", "2", {EAGAIN, ENOMEM}, Then::rest, "fork() failed: ", &Model::preforks},
     {"wait4", "1+2", {EINTR}, Then::unnoticed, " failed: ", &Model::preforks},
-    {"?poll,?ppoll,?epoll_wait,?epoll_pwait,?select,?pselect6",
-     "1+2",
-     {EINTR},
-     Then::unnoticed,
-     " failed: ",
-     &Model::events},
+    {waits.c_str(), "1+2", {EINTR}, Then::unnoticed, " failed: ", &Model::events},
     {"epoll_ctl", "", {ENOMEM, ENOSPC}, Then::refused, "watching 127.0.0.1:", &Model::epoll},
     {"clone,?clone3", "2", {EAGAIN}, Then::refused, "thread creation failed: ", &Model::threads},
 };
@@ -257,16 +249,14 @@ TEST_SUITE("fault") {
         const char* const ci = std::getenv("CI");
         const bool required = ci != nullptr && std::string(ci) == "true";
         INFO("strace がないので、呼び出しの失敗は起こさない");
-        CHECK_UNARY(strace_available() || !required);
-        WARN_UNARY(strace_available());
+        CHECK_UNARY(strace_available || !required);
+        WARN_UNARY(strace_available);
     }
 
     TEST_CASE("呼び出しが失敗しても、失われるのは多くてその接続だけ" * needs_strace) {
         for (const Row& row : rows) {
-            for (const Model& model : models()) {
-                if (!applies(row, model)) {
-                    continue;
-                }
+            for (const Model& model :
+                 models_with([&](const Model& each) { return applies(row, each); })) {
                 for (const int error : row.errors) {
                     check_fault(model, row, error);
                 }
@@ -312,10 +302,7 @@ TEST_SUITE("fault") {
     }
 
     TEST_CASE("待ち受けソケットを epoll に戻せなければ、戻せるまで試す" * needs_strace) {
-        for (const Model& model : models()) {
-            if (model.loops == 0) {
-                continue;
-            }
+        for (const Model& model : models_with(&Model::loops)) {
             CAPTURE(model.name);
             // 待ち受けソケット、止める知らせ、一人目、満員なので外す。五回目で戻す。
             const Server server(failing("epoll_ctl", ENOMEM, "5", {model.program}), "127.0.0.1",
@@ -372,11 +359,8 @@ TEST_SUITE("fault") {
     }
 
     TEST_CASE("たくさん送ってくる人がいても、ほかの人の番は、すぐに回ってくる" * needs_strace) {
-        for (const Model& model : models()) {
+        for (const Model& model : models_with(&Model::events)) {
             for (const bool flooding_first : {true, false}) { // 後ろから見るイベントループもある
-                if (!model.events) {
-                    continue;
-                }
                 CAPTURE(model.name);
                 CAPTURE(flooding_first);
                 Server server(failing("recvfrom", EINTR, "65535", {model.program}), "127.0.0.1",
@@ -393,10 +377,8 @@ TEST_SUITE("fault") {
                 REQUIRE(eventually([&] { return server.asleep(); }));
                 server.signal(SIGSTOP);
                 REQUIRE(eventually([&] { // 止まる前に届いたものは、先に片づけてしまう
-                    const std::filesystem::directory_iterator threads(
-                        "/proc/" + std::to_string(server.pid()) + "/task");
-                    return std::ranges::all_of(threads, [](const auto& thread) {
-                        const char state = state_of(std::stoi(thread.path().filename()));
+                    return std::ranges::all_of(tasks_of({server.pid()}), [](const auto& task) {
+                        const char state = stat_of(task).state;
                         return state == 'T' || state == 't';
                     });
                 }));
@@ -423,10 +405,7 @@ TEST_SUITE("fault") {
         const std::uint64_t seed = given == nullptr ? std::random_device{}() : std::stoull(given);
         INFO("もう一度同じことをするには: ECHO_TEST_SEED=" << seed);
         const int times = number_from_environment("VISITS", 4);
-        for (const Model& model : models()) {
-            if (!model.concurrent) {
-                continue;
-            }
+        for (const Model& model : models_with(&Model::concurrent)) {
             CAPTURE(model.name);
             Server server({model.program});
             settle(server); // 作っておくものがそろう
@@ -446,10 +425,7 @@ TEST_SUITE("fault") {
     }
 
     TEST_CASE("SIGCHLD が降りつづいても、100 MB がそのまま返る") {
-        for (const Model& model : models()) {
-            if (!model.forks) {
-                continue;
-            }
+        for (const Model& model : models_with(&Model::forks)) {
             CAPTURE(model.name);
             const Server server({model.program});
             // 一人は返事を読まず、相手の子プロセスを send(2) で待たせる。
