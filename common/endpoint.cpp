@@ -5,9 +5,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <getopt.h>
 #include <limits>
 #include <netinet/in.h>
+#include <string>
 #include <string_view>
+#include <vector>
 
 namespace {
 
@@ -24,12 +27,24 @@ template <typename Number> std::optional<Number> parse_number(std::string_view t
 }
 
 void print_usage(std::FILE* file, const char* program,
-                 std::initializer_list<NumberArgument*> numbers) {
+                 std::initializer_list<NumberOption*> options) {
     std::fprintf(file, "usage: %s <port> [address]", program);
-    for (const NumberArgument* const number : numbers) {
-        std::fprintf(file, " [%s]", number->name);
+    for (const NumberOption* const number : options) {
+        std::fprintf(file, " [--%s N]", number->name);
     }
     std::fputs("\n", file);
+}
+
+[[noreturn]] void print_help(const char* program, std::initializer_list<NumberOption*> options) {
+    print_usage(stdout, program, options);
+    std::printf("  port           0 to 65535 (a server lets the kernel choose with 0)\n"
+                "  address        an IPv4 or IPv6 address without a scope (%%eth0), default %s\n",
+                default_address);
+    for (const NumberOption* const number : options) {
+        std::printf("  --%-12s %s, default %d\n", (std::string(number->name) + " N").c_str(),
+                    number->meaning, number->value);
+    }
+    std::exit(std::fflush(stdout) == 0 ? 0 : 1);
 }
 
 // sockaddr_in か sockaddr_in6 を、どちらも入る入れ物に移す。
@@ -63,47 +78,46 @@ std::optional<Endpoint> parse_endpoint(const char* port, const char* address) {
 }
 
 Endpoint endpoint_from_arguments(int argc, char* argv[],
-                                 std::initializer_list<NumberArgument*> numbers) {
-    const char* const program = argv[0];
-    for (int i = 1; i < argc; ++i) {
-        const std::string_view argument = argv[i];
-        if (argument == "-h" || argument == "--help") {
-            print_usage(stdout, program, numbers);
-            std::printf("  port     0 to 65535 (a server lets the kernel choose with 0)\n"
-                        "  address  an IPv4 or IPv6 address without a scope (%%eth0), default %s\n",
-                        default_address);
-            for (const NumberArgument* const number : numbers) {
-                std::printf("  %-8s %s, default %d\n", number->name, number->meaning,
-                            number->value);
-            }
-            std::exit(std::fflush(stdout) == 0 ? 0 : 1);
+                                 std::initializer_list<NumberOption*> options) {
+    const auto refuse = [&](const std::string& reason) {
+        if (!reason.empty()) {
+            std::fprintf(stderr, "error: %s\n", reason.c_str());
         }
-    }
-    const auto refuse = [&] {
-        print_usage(stderr, program, numbers);
+        print_usage(stderr, argv[0], options);
         std::exit(2);
     };
-    if (argc < 2 || argc > 3 + static_cast<int>(numbers.size())) {
-        refuse();
+    std::vector<option> names; // getopt_long は、見つけた名前の番号を index に入れる
+    for (const NumberOption* const number : options) {
+        names.push_back({number->name, required_argument, nullptr, 0});
     }
-    const char* const address = argc > 2 ? argv[2] : default_address;
-    const std::optional<Endpoint> endpoint = parse_endpoint(argv[1], address);
-    if (!parse_number<in_port_t>(argv[1])) {
-        std::fprintf(stderr, "error: port \"%s\" is not a number from 0 to 65535\n", argv[1]);
-        refuse();
+    names.insert(names.end(), {{"help", no_argument, nullptr, 'h'}, {}});
+    int index = 0;
+    for (int found = 0; (found = getopt_long(argc, argv, "h", names.data(), &index)) != -1;) {
+        if (found == 'h') {
+            print_help(argv[0], options);
+        }
+        if (found == '?') {
+            refuse(""); // 理由は getopt_long が書いた
+        }
+        NumberOption& number = **(options.begin() + index);
+        number.value = parse_number<int>(optarg).value_or(0);
+        if (number.value < 1) {
+            refuse(std::string("--") + number.name + " \"" + optarg +
+                   "\" is not a number from 1 to " +
+                   std::to_string(std::numeric_limits<int>::max()));
+        }
+    }
+    if (optind == argc || argc - optind > 2) {
+        refuse("");
+    }
+    const char* const port = argv[optind];
+    const char* const address = argc - optind == 2 ? argv[optind + 1] : default_address;
+    const std::optional<Endpoint> endpoint = parse_endpoint(port, address);
+    if (!parse_number<in_port_t>(port)) {
+        refuse(std::string("port \"") + port + "\" is not a number from 0 to 65535");
     }
     if (!endpoint) {
-        std::fprintf(stderr, "error: address \"%s\" is neither IPv4 nor IPv6\n", address);
-        refuse();
-    }
-    for (int i = 3; i < argc; ++i) {
-        NumberArgument& number = **(numbers.begin() + (i - 3));
-        number.value = parse_number<int>(argv[i]).value_or(0);
-        if (number.value < 1) {
-            std::fprintf(stderr, "error: %s \"%s\" is not a number from 1 to %d\n", number.name,
-                         argv[i], std::numeric_limits<int>::max());
-            refuse();
-        }
+        refuse(std::string("address \"") + address + "\" is neither IPv4 nor IPv6");
     }
     return *endpoint;
 }

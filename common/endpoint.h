@@ -26,18 +26,19 @@ struct EndpointText {
 // (inet_pton(3))。
 std::optional<Endpoint> parse_endpoint(const char* port, const char* address);
 
-// アドレスのあとに続く、数の引数。省いてもよい。
-struct NumberArgument {
+// 名前で渡す数: "--threads 8" か "--threads=8"。省いてもよい。
+struct NumberOption {
     const char* name;    // "threads"
     const char* meaning; // --help での説明
-    int value; // 1 以上。はじめは省いたときの値で、読めば、読んだ値になる
+    int value; // 1 以上。はじめは省いたときの値で、読めば読んだ値になる
 };
 
-// <port> [address] と、それに続く numbers を読む。address を省くと 127.0.0.1。
-// -h と --help では使い方を標準出力に書いて 0 で終わる (書けなければ 1)。
-// 誤りがあれば、その理由と使い方を標準エラー出力に書いて 2 で終わる。
+// <port> [address] と、どこに書いてもよい options を読む (getopt_long(3))。
+// address を省くと 127.0.0.1。
+// -h と --help では使い方を標準出力に書き、終了ステータス 0 で終了する (書けなければ 1)。
+// 誤りがあれば、その理由と使い方を標準エラー出力に書き、終了ステータス 2 で終了する。
 Endpoint endpoint_from_arguments(int argc, char* argv[],
-                                 std::initializer_list<NumberArgument*> numbers = {});
+                                 std::initializer_list<NumberOption*> options = {});
 
 // "127.0.0.1:7000" か "[::1]:7000" の形にする。どちらでもなければ "unknown"。
 EndpointText to_text(const Endpoint& endpoint) noexcept;

@@ -38,7 +38,7 @@ int count_clients(int change) {
 
 int main(int argc, char* argv[]) {
     start_clean();
-    NumberArgument threads = {"threads", "how many clients are served at a time", 64};
+    NumberOption threads = {"threads", "how many clients are served at a time", 64};
     const Endpoint endpoint = endpoint_from_arguments(argc, argv, {&threads});
 
     // 切れた接続に send しても、SIGPIPE でサーバーが終わらないようにする。

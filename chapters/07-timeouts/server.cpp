@@ -179,8 +179,8 @@ void close_idle_clients(Clients& clients, Order& order, std::chrono::millisecond
 
 int main(int argc, char* argv[]) {
     start_clean();
-    NumberArgument idle = {"idle-ms", "how long a client may be silent, in milliseconds", 60'000};
-    NumberArgument limit = {"clients", "the most clients to serve at once", descriptors_left()};
+    NumberOption idle = {"idle-ms", "how long a client may be silent, in milliseconds", 60'000};
+    NumberOption limit = {"clients", "the most clients to serve at once", descriptors_left()};
     const Endpoint endpoint = endpoint_from_arguments(argc, argv, {&idle, &limit});
 
     // 切れた接続に send しても、SIGPIPE でサーバーが終わらないようにする。

@@ -216,9 +216,9 @@ void run_event_loop(Socket server, const Socket& stop, std::chrono::milliseconds
 
 int main(int argc, char* argv[]) {
     start_clean();
-    NumberArgument idle = {"idle-ms", "how long a client may be silent, in milliseconds", 60'000};
-    NumberArgument limit = {"clients", "the most clients to serve at once", descriptors_left()};
-    NumberArgument grace = {"grace-ms", "how long to wait for clients when stopped", 5'000};
+    NumberOption idle = {"idle-ms", "how long a client may be silent, in milliseconds", 60'000};
+    NumberOption limit = {"clients", "the most clients to serve at once", descriptors_left()};
+    NumberOption grace = {"grace-ms", "how long to wait for clients when stopped", 5'000};
     const Endpoint endpoint = endpoint_from_arguments(argc, argv, {&idle, &limit, &grace});
 
     // 切れた接続に send しても、SIGPIPE でサーバーが終わらないようにする。

@@ -204,10 +204,10 @@ std::vector<std::jthread> start_event_loops(int loops, const Socket& server, con
 
 int main(int argc, char* argv[]) {
     start_clean();
-    NumberArgument idle = {"idle-ms", "how long a client may be silent, in milliseconds", 60'000};
-    NumberArgument limit = {"clients", "the most clients to serve at once", descriptors_left()};
-    NumberArgument grace = {"grace-ms", "how long to wait for clients when stopped", 5'000};
-    NumberArgument loops = {"loops", "how many event loops run in parallel", usable_cores()};
+    NumberOption idle = {"idle-ms", "how long a client may be silent, in milliseconds", 60'000};
+    NumberOption limit = {"clients", "the most clients to serve at once", descriptors_left()};
+    NumberOption grace = {"grace-ms", "how long to wait for clients when stopped", 5'000};
+    NumberOption loops = {"loops", "how many event loops run in parallel", usable_cores()};
     const Endpoint endpoint = endpoint_from_arguments(argc, argv, {&idle, &limit, &grace, &loops});
     // ループごとに、ディスクリプタを二つ使う。
     const long long most = descriptors_left() - 2LL * loops.value;
