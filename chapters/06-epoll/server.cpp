@@ -97,7 +97,7 @@ bool accept_clients(const Socket& server, Clients& clients, const Socket& epoll)
             }
             clients.emplace(fd, Client{std::move(connection.socket), connection.peer});
         } catch (const std::exception& error) {
-            clients.erase(fd); // 覚えておくメモリがない: このクライアントだけをあきらめる
+            // 覚えておくメモリがない: このクライアントだけをあきらめる
             log_line("watching ", connection.peer.text, " failed: ", error.what());
         }
     }

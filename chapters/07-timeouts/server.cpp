@@ -2,6 +2,7 @@
 
 #include "common/clock.h"
 #include "common/endpoint.h"
+#include "common/epoll.h"
 #include "common/log.h"
 #include "common/socket.h"
 #include "common/startup.h"
@@ -45,15 +46,6 @@ using Clients = std::unordered_map<int, Client>; // ディスクリプタから�
 // 次にどの出来事を待つか。
 std::uint32_t next_event(const Client& client) noexcept {
     return client.unsent.empty() ? EPOLLIN : EPOLLOUT;
-}
-
-// fd で何を待つかをカーネルに預ける。operation は、初めなら EPOLL_CTL_ADD、変えるなら
-// EPOLL_CTL_MOD。失敗すれば false で、理由は errno に残る。
-bool watch(const Socket& epoll, int operation, int fd, std::uint32_t events) noexcept {
-    epoll_event event{};
-    event.events = events;
-    event.data.fd = fd; // 準備ができたら、この番号を言ってもらう
-    return epoll_ctl(epoll.fd(), operation, fd, &event) == 0;
 }
 
 // 今できるだけ、待たずに相手をする。続きがあれば true。終わったか失敗したら、閉じて false。
@@ -102,11 +94,14 @@ bool accept_clients(const Socket& server, Clients& clients, const Socket& epoll,
             if (!watch(epoll, EPOLL_CTL_ADD, fd, EPOLLIN)) {
                 throw std::system_error(errno, std::generic_category());
             }
-            clients.emplace(fd, Client{std::move(connection.socket), connection.peer});
-            clients.at(fd).deadline = Clock::now() + idle;
-            clients.at(fd).place = order.insert(order.end(), fd);
+            Order place{fd};
+            clients.emplace(fd, Client{.socket = std::move(connection.socket),
+                                       .peer = connection.peer,
+                                       .deadline = Clock::now() + idle,
+                                       .place = place.begin()});
+            order.splice(order.end(), place);
         } catch (const std::exception& error) {
-            clients.erase(fd); // 覚えておくメモリがない: このクライアントだけをあきらめる
+            // 覚えておくメモリがない: このクライアントだけをあきらめる
             log_line("watching ", connection.peer.text, " failed: ", error.what());
         }
     }

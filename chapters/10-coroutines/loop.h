@@ -3,6 +3,7 @@
 
 #include "chapters/10-coroutines/task.h"
 #include "common/clock.h"
+#include "common/epoll.h"
 #include "common/socket.h"
 
 #include <cerrno>
@@ -17,14 +18,6 @@
 #include <sys/types.h>
 #include <unordered_map>
 #include <utility>
-
-// fd で何を待つかをカーネルに預ける (epoll_ctl(2))。失敗すれば false で、理由は errno に残る。
-inline bool watch(const Socket& epoll, int operation, int fd, std::uint32_t events) noexcept {
-    epoll_event event{};
-    event.events = events;
-    event.data.fd = fd;
-    return epoll_ctl(epoll.fd(), operation, fd, &event) == 0;
-}
 
 // 一つのスレッドのイベントループが持つもの。
 struct Loop {
@@ -48,10 +41,11 @@ struct Loop {
         if (task.empty()) {
             throw std::bad_alloc();
         }
-        Client& client = clients.emplace(fd, Client{std::move(task)}).first->second;
-        client.place = order.insert(order.end(), fd);
-        client.task.start();
-        erase_if_done(fd);
+        std::list<int> place{fd};
+        clients.emplace(fd, Client{.task = std::move(task), .place = place.begin()});
+        order.splice(order.end(), place);
+        clients.at(fd).task.resume();
+        erase_if_done(fd); // 一度も待たずに終わるコルーチンもある
     }
 
     // fd を待っているコルーチンの続きを動かす。late なら、準備はできていない。
@@ -84,7 +78,7 @@ struct Ready {
     void await_suspend(std::coroutine_handle<> self) const noexcept {
         Loop::Client& client = loop.clients.at(socket.fd());
         client.waiting = self;
-        client.deadline = Clock::now() + idle;
+        client.deadline = Clock::now() + loop.idle;
         loop.order.splice(loop.order.end(), loop.order, client.place);
         if (std::exchange(client.event, event) != event) {
             watch(loop.epoll, EPOLL_CTL_MOD, socket.fd(), event);

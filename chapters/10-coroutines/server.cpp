@@ -106,7 +106,7 @@ bool accept_clients(const Socket& server, Loop& loop, std::chrono::milliseconds 
             }
             loop.start(fd, handle_tcp_client(loop, std::move(connection), idle));
         } catch (const std::exception& error) {
-            loop.clients.erase(fd); // 表に入っても、並びに入れなかったことがある
+            // 覚えておくメモリがない: このクライアントだけをあきらめる
             log_line("watching ", peer.text, " failed: ", error.what());
         }
     }
