@@ -8,7 +8,6 @@
 #include "common/tcp.h"
 
 #include <csignal>
-#include <exception>
 #include <mutex>
 #include <system_error>
 #include <thread>

@@ -9,12 +9,10 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
-#include <exception>
 #include <new>
 #include <poll.h>
 #include <span>
 #include <sys/socket.h>
-#include <sys/types.h>
 #include <system_error>
 #include <unordered_map>
 #include <utility>
@@ -22,10 +20,10 @@
 
 using Clock = std::chrono::steady_clock;
 
-// ディスクリプタやメモリが足りないとき、受け付けを休むミリ秒数。
-constexpr int rest = 100;
+// ディスクリプタやメモリが足りないとき、受け付けを休む時間 (ミリ秒)。
+constexpr int rest_ms = 100;
 
-// 一人のクライアントについて、次の出来事まで覚えておくこと。
+// 一人のクライアントについて、次のイベントまで覚えておくこと。
 // 第4章までは、相手をするスレッドのスタックと、今どの行にいるかが覚えていた。
 struct Client {
     Socket socket;     // 接続済みソケット。ノンブロッキング
@@ -35,7 +33,7 @@ struct Client {
 };
 using Clients = std::unordered_map<int, Client>; // ディスクリプタから、クライアントへ
 
-// 次にどの出来事を待つか。
+// 次にどのイベントを待つか。
 short next_event(const Client& client) noexcept {
     return client.unsent.empty() ? POLLIN : POLLOUT;
 }
@@ -92,7 +90,7 @@ bool accept_clients(const Socket& server, Clients& clients, std::vector<pollfd>&
     return true;
 }
 
-// イベントループ (event loop): 出来事を待ち、起きた順に少しずつ片づける。
+// イベントループ (event loop): イベントを待ち、発生した順に少しずつ処理する。
 [[noreturn]] void run_event_loop(const Socket& server) noexcept {
     char buffer[64 * 1024]; // だれから受け取るときにも使う
     Clients clients;
@@ -101,10 +99,18 @@ bool accept_clients(const Socket& server, Clients& clients, std::vector<pollfd>&
     for (;;) {
         const bool resting = Clock::now() < accept_again;
         watched[0].fd = resting ? -1 : server.fd(); // poll は、負のディスクリプタを見ない
-        if (poll(watched.data(), watched.size(), resting ? rest : -1) == -1) {
-            continue; // シグナルに割り込まれただけ
+        if (poll(watched.data(), watched.size(), resting ? rest_ms : -1) == -1) {
+            if (errno == EINTR) {
+                continue; // シグナルに割り込まれただけ
+            }
+            // ENOMEM か、上限 (ulimit -n) を下げられて EINVAL:
+            // 少し休み、だれも待たないので全員を試す
+            poll(nullptr, 0, rest_ms);
+            for (pollfd& each : watched) {
+                each.revents = each.fd == -1 ? short{0} : each.events;
+            }
         }
-        // 後ろから見ていけば、抜けたところに最後のものを移しても、見おとさない。
+        // 後ろから見る。抜けたところに最後のものを移しても、それはもう見おわっている。
         for (std::size_t i = watched.size(); i-- > 0;) {
             const int fd = watched[i].fd;
             if (watched[i].revents == 0) {
@@ -112,7 +118,7 @@ bool accept_clients(const Socket& server, Clients& clients, std::vector<pollfd>&
             }
             if (fd == server.fd()) {
                 if (!accept_clients(server, clients, watched)) {
-                    accept_again = Clock::now() + std::chrono::milliseconds(rest);
+                    accept_again = Clock::now() + std::chrono::milliseconds(rest_ms);
                 }
                 continue;
             }

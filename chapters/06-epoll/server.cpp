@@ -10,12 +10,10 @@
 #include <chrono>
 #include <csignal>
 #include <cstdint>
-#include <exception>
 #include <new>
 #include <span>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/types.h>
 #include <system_error>
 #include <unordered_map>
 #include <utility>
@@ -23,11 +21,10 @@
 
 using Clock = std::chrono::steady_clock;
 
-// ディスクリプタやメモリが足りないとき、受け付けを休むミリ秒数。
-constexpr int rest = 100;
+// ディスクリプタやメモリが足りないとき、受け付けを休む時間 (ミリ秒)。
+constexpr int rest_ms = 100;
 
-// 一人のクライアントについて、次の出来事まで覚えておくこと。
-// 第4章までは、相手をするスレッドのスタックと、今どの行にいるかが覚えていた。
+// 一人のクライアントについて、次のイベントまで覚えておくこと。
 struct Client {
     Socket socket;     // 接続済みソケット。ノンブロッキング
     EndpointText peer; // 相手のアドレス
@@ -36,7 +33,7 @@ struct Client {
 };
 using Clients = std::unordered_map<int, Client>; // ディスクリプタから、クライアントへ
 
-// 次にどの出来事を待つか。
+// 次にどのイベントを待つか。
 std::uint32_t next_event(const Client& client) noexcept {
     return client.unsent.empty() ? EPOLLIN : EPOLLOUT;
 }
@@ -104,7 +101,7 @@ bool accept_clients(const Socket& server, Clients& clients, const Socket& epoll)
     return true;
 }
 
-// イベントループ (event loop): 出来事を待ち、起きた順に少しずつ片づける。
+// イベントループ (event loop): イベントを待ち、発生した順に少しずつ処理する。
 [[noreturn]] void run_event_loop(const Socket& server) noexcept {
     const Socket epoll{epoll_create1(0)};
     if (epoll.fd() == -1 || !watch(epoll, EPOLL_CTL_ADD, server.fd(), EPOLLIN)) {
@@ -120,12 +117,12 @@ bool accept_clients(const Socket& server, Clients& clients, const Socket& epoll)
             watch(epoll, EPOLL_CTL_MOD, server.fd(), resting ? 0U : EPOLLIN);
         }
         epoll_event ready[64];
-        const int count = epoll_wait(epoll.fd(), ready, std::ssize(ready), resting ? rest : -1);
+        const int count = epoll_wait(epoll.fd(), ready, std::ssize(ready), resting ? rest_ms : -1);
         for (int i = 0; i < count; ++i) {
             const int fd = ready[i].data.fd;
             if (fd == server.fd()) {
                 if (!accept_clients(server, clients, epoll)) {
-                    accept_again = Clock::now() + std::chrono::milliseconds(rest);
+                    accept_again = Clock::now() + std::chrono::milliseconds(rest_ms);
                 }
                 continue;
             }

@@ -14,7 +14,6 @@
 #include <chrono>
 #include <csignal>
 #include <cstdint>
-#include <exception>
 #include <functional>
 #include <list>
 #include <new>
@@ -24,7 +23,6 @@
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/types.h>
 #include <system_error>
 #include <thread>
 #include <unistd.h>
@@ -32,25 +30,24 @@
 #include <utility>
 #include <vector>
 
-// ディスクリプタの、締め切りの早い順の並び。待つ長さはだれも同じなので、最後に何か起きた順でもある。
+// ディスクリプタの、締め切りの早い順の並び。待つ長さはだれも同じなので、最後にイベントのあった順でもある。
 using Order = std::list<int>;
 
-// ディスクリプタやメモリが足りないとき、受け付けを休むミリ秒数。
-constexpr int rest = 100;
+// ディスクリプタやメモリが足りないとき、受け付けを休む時間 (ミリ秒)。
+constexpr int rest_ms = 100;
 
-// 一人のクライアントについて、次の出来事まで覚えておくこと。
-// 第4章までは、相手をするスレッドのスタックと、今どの行にいるかが覚えていた。
+// 一人のクライアントについて、次のイベントまで覚えておくこと。
 struct Client {
     Socket socket;     // 接続済みソケット。ノンブロッキング
     EndpointText peer; // 相手のアドレス
     std::vector<char> unsent = {}; // 受け取ったのに、まだ送れていないバイト列。ある間は受け取らない
     long long echoed = 0; // 送り返したバイト数
-    Clock::time_point deadline = {}; // この時刻まで何も起きなければ、閉じる。起きるたびに延びる
+    Clock::time_point deadline = {}; // この時刻までイベントがなければ閉じる。あるたびに延びる
     Order::iterator place = {}; // 並びの中の、この人の場所。締め切りが延びると、最後に移る
 };
 using Clients = std::unordered_map<int, Client>; // ディスクリプタから、クライアントへ
 
-// 次にどの出来事を待つか。
+// 次にどのイベントを待つか。
 std::uint32_t next_event(const Client& client) noexcept {
     return client.unsent.empty() ? EPOLLIN : EPOLLOUT;
 }
@@ -128,7 +125,7 @@ void close_idle_clients(Clients& clients, Order& order, std::chrono::millisecond
     while (!order.empty() && clients.at(order.front()).deadline <= now) {
         Client& client = clients.at(order.front());
         pollfd event = {order.front(), static_cast<short>(next_event(client)), 0};
-        if (poll(&event, 1, 0) != 0) { // もう起きている。遅れたのはサーバーのほう
+        if (poll(&event, 1, 0) != 0) { // もう届いている。遅れたのはサーバーのほう
             client.deadline = now + idle;
             order.splice(order.end(), order, client.place);
             continue;
@@ -152,9 +149,10 @@ void start_draining(Socket& server, const Socket& epoll, const Clients& clients)
     log_line("stopping: ", clients.size(), " clients");
 }
 
-// イベントループ (event loop): 出来事を待ち、起きた順に少しずつ片づける。
-// stop の準備ができたら、みなが去るのを grace まで待って戻る。
-void run_event_loop(Socket server, const Socket& stop, std::chrono::milliseconds idle, int limit,
+// イベントループ (event loop): イベントを待ち、発生した順に少しずつ処理する。
+// stop が読めるようになれば、みなが去るのを grace まで待って戻る。
+void run_event_loop(Socket server, const Socket& stop, std::latch& all_started,
+                    std::chrono::milliseconds idle, int limit,
                     std::chrono::milliseconds grace) noexcept {
     const Socket epoll{epoll_create1(0)};
     if (epoll.fd() == -1 || !watch(epoll, EPOLL_CTL_ADD, server.fd(), EPOLLIN | EPOLLEXCLUSIVE) ||
@@ -169,8 +167,9 @@ void run_event_loop(Socket server, const Socket& stop, std::chrono::milliseconds
     bool stopping = false;
     auto give_up = Clock::time_point::max();
     while (!stopping || (!clients.empty() && Clock::now() < give_up)) {
-        const bool full = stopping || std::ssize(clients) == limit;
-        if (!stopping && resting != (full || Clock::now() < accept_again) &&
+        const bool closed = stopping || std::ssize(clients) == limit;
+        // 休む間は外す。待つものを 0 にするだけでは、shutdown(2) されたことを知らされつづける。
+        if (!stopping && resting != (closed || Clock::now() < accept_again) &&
             watch(epoll, resting ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, server.fd(),
                   EPOLLIN | EPOLLEXCLUSIVE)) {
             resting = !resting; // 加えられなければ、休んだまま、また試す
@@ -178,13 +177,13 @@ void run_event_loop(Socket server, const Socket& stop, std::chrono::milliseconds
         epoll_event ready[64];
         const auto next =
             order.empty() ? Clock::time_point::max() : clients.at(order.front()).deadline;
-        const int wait = resting && !full ? rest : milliseconds_until(std::min(next, give_up));
+        const int wait = resting && !closed ? rest_ms : milliseconds_until(std::min(next, give_up));
         const int count = epoll_wait(epoll.fd(), ready, std::ssize(ready), wait);
         for (int i = 0; i < count; ++i) {
             const int fd = ready[i].data.fd;
             if (fd == server.fd()) {
                 if (!accept_clients(server, clients, epoll, order, idle, limit)) {
-                    accept_again = Clock::now() + std::chrono::milliseconds(rest);
+                    accept_again = Clock::now() + std::chrono::milliseconds(rest_ms);
                 }
                 continue;
             }

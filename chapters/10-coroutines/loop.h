@@ -15,7 +15,6 @@
 #include <span>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/types.h>
 #include <unordered_map>
 #include <utility>
 

@@ -14,22 +14,20 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
-#include <exception>
 #include <functional>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/types.h>
 #include <system_error>
 #include <thread>
 #include <unistd.h>
 #include <utility>
 #include <vector>
 
-// ディスクリプタやメモリが足りないとき、受け付けを休むミリ秒数。
-constexpr int rest = 100;
+// ディスクリプタやメモリが足りないとき、受け付けを休む時間 (ミリ秒)。
+constexpr int rest_ms = 100;
 
 // size バイトのすべてを送り、true になる。失敗すれば false で、理由は errno に残る。
 Task send_all(Loop& loop, const Socket& socket, const char* data, std::size_t size,
@@ -119,7 +117,7 @@ void resume_late_clients(Loop& loop) noexcept {
     while (!loop.order.empty() && loop.clients.at(loop.order.front()).deadline <= now) {
         const int fd = loop.order.front();
         pollfd event = {fd, static_cast<short>(loop.clients.at(fd).event), 0};
-        loop.resume(fd, poll(&event, 1, 0) == 0); // もう起きていれば、遅れたのはサーバーのほう
+        loop.resume(fd, poll(&event, 1, 0) == 0); // もう届いていれば、遅れたのはサーバーのほう
     }
 }
 
@@ -137,9 +135,10 @@ void start_draining(Socket& server, Loop& loop) noexcept {
     log_line("stopping: ", loop.clients.size(), " clients");
 }
 
-// イベントループ (event loop): 出来事を待ち、それを待っていたコルーチンを動かす。
-// stop の準備ができたら、みなが去るのを grace まで待って戻る。
-void run_event_loop(Socket server, const Socket& stop, std::chrono::milliseconds idle, int limit,
+// イベントループ (event loop): イベントを待ち、それを待っていたコルーチンを再開する。
+// stop が読めるようになれば、みなが去るのを grace まで待って戻る。
+void run_event_loop(Socket server, const Socket& stop, std::latch& all_started,
+                    std::chrono::milliseconds idle, int limit,
                     std::chrono::milliseconds grace) noexcept {
     Loop loop;
     if (loop.epoll.fd() == -1 ||
@@ -151,8 +150,9 @@ void run_event_loop(Socket server, const Socket& stop, std::chrono::milliseconds
     Clock::time_point accept_again; // この時刻までは、受け付けを休む
     auto give_up = Clock::time_point::max();
     while (!loop.stopping || (!loop.clients.empty() && Clock::now() < give_up)) {
-        const bool full = loop.stopping || std::ssize(loop.clients) == limit;
-        if (!loop.stopping && resting != (full || Clock::now() < accept_again) &&
+        const bool closed = loop.stopping || std::ssize(loop.clients) == limit;
+        // 休む間は外す。待つものを 0 にするだけでは、shutdown(2) されたことを知らされつづける。
+        if (!loop.stopping && resting != (closed || Clock::now() < accept_again) &&
             watch(loop.epoll, resting ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, server.fd(),
                   EPOLLIN | EPOLLEXCLUSIVE)) {
             resting = !resting; // 加えられなければ、休んだまま、また試す
@@ -160,14 +160,14 @@ void run_event_loop(Socket server, const Socket& stop, std::chrono::milliseconds
         epoll_event ready[64];
         const auto next = loop.order.empty() ? Clock::time_point::max()
                                              : loop.clients.at(loop.order.front()).deadline;
-        const int wait = resting && !full ? rest : milliseconds_until(std::min(next, give_up));
+        const int wait = resting && !closed ? rest_ms : milliseconds_until(std::min(next, give_up));
         const int count = epoll_wait(loop.epoll.fd(), ready, std::ssize(ready), wait);
         bool stopping = false;
         for (int i = 0; i < count; ++i) {
             const int fd = ready[i].data.fd;
             if (fd == server.fd()) {
-                if (!accept_clients(server, loop, idle, limit)) {
-                    accept_again = Clock::now() + std::chrono::milliseconds(rest);
+                if (!accept_clients(server, loop, limit)) {
+                    accept_again = Clock::now() + std::chrono::milliseconds(rest_ms);
                 }
             } else if (fd == stop.fd()) {
                 watch(loop.epoll, EPOLL_CTL_DEL, fd, 0); // 読まないので、準備ができたままになる
