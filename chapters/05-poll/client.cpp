@@ -32,8 +32,9 @@ int echo_input(const Socket& client) {
         const bool unsent = sent < waiting.size();
         pollfd events[] = {{ended || full ? -1 : STDIN_FILENO, POLLIN, 0},
                            {client.fd(), static_cast<short>(POLLIN | (unsent ? POLLOUT : 0)), 0}};
-        if (poll(events, 2, -1) == -1) {
-            continue; // シグナルに割り込まれただけ
+        if (poll(events, 2, -1) == -1 && errno != EINTR) {
+            std::perror("error: poll");
+            return 1;
         }
         if (events[0].revents != 0) {
             const ssize_t n = read_input(buffer, sizeof buffer);
