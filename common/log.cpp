@@ -1,14 +1,13 @@
 #include "common/log.h"
 
 #include "common/platform.h"
+#include "common/standard_io.h"
 
 #include <algorithm>
-#include <atomic>
-#include <cerrno>
 #include <charconv>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
+#include <mutex>
 #include <unistd.h>
 
 void Line::add(std::string_view text) noexcept {
@@ -25,8 +24,7 @@ void Line::add_number(long long number) noexcept {
 
 void Line::write() noexcept {
     text_[size_] = '\n';
-    while (::write(STDOUT_FILENO, text_, size_ + 1) == -1 && errno == EINTR) {
-    }
+    write_output(text_, size_ + 1);
 }
 
 Line line_with_ids() noexcept {
@@ -40,10 +38,8 @@ Line line_with_ids() noexcept {
 }
 
 void die_with_error(const std::system_error& error) noexcept {
-    static std::atomic_flag dying;
-    while (dying.test_and_set()) { // ほかのスレッドが、もう書いて終わろうとしている
-        pause();
-    }
+    static std::mutex dying;
+    dying.lock(); // 解放しない: 同時に失敗したほかのスレッドは、ここで終わりを待つ
     std::fprintf(stderr, "error: %s\n", error.what());
-    std::exit(1);
+    _exit(1);
 }

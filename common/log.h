@@ -12,8 +12,8 @@ public:
     void add(std::string_view text) noexcept;
     void add(std::integral auto number) noexcept { add_number(static_cast<long long>(number)); }
 
-    // 改行をつけ、一度の write(2) で標準出力に書く。短いので、パイプでも、ほかのプロセスや
-    // スレッドの行と混ざらない (man 7 pipe の PIPE_BUF)。
+    // 改行をつけ、一度の write(2) で標準出力に書く (write_output)。短いので、パイプでも、ほかの
+    // プロセスやスレッドの行と混ざらない (man 7 pipe の PIPE_BUF)。
     void write() noexcept;
 
 private:
@@ -29,7 +29,7 @@ Line line_with_ids() noexcept;
 // 文字列と整数を並べた一行を、標準出力に書く。
 // stdio のバッファーを使わないので、fork(2) でコピーされない。書けないとき (読み手が去った、
 // ディスクに空きがない、など) は黙ってあきらめる。読み手が読まずにいて、パイプや端末がいっぱいに
-// なれば、空くまで待つ: 行を捨てるより、遅れるほうを選ぶ。
+// なれば、空くまで待つ: 行を捨てるより、遅れるほうを選ぶ (止めるときは wait_for_output_until)。
 template <typename... Parts> void print_line(const Parts&... parts) noexcept {
     Line line;
     (line.add(parts), ...);

@@ -1,7 +1,6 @@
 // OS によって書き方の違うものは、すべてこのファイルに置く。Linux のほかでは、次善のもので済ませる。
 #pragma once
 
-#include <cerrno>
 #include <cstddef>
 
 #ifdef __linux__
@@ -15,9 +14,6 @@
 inline long thread_id() noexcept {
     return gettid();
 }
-
-// accept(2) が新しい接続に代わって返すネットワークのエラーのうち、POSIX にないもの。
-inline constexpr int error_no_network = ENONET;
 
 // これから作るスレッドのスタックを bytes バイトにする (man 3 pthread_setattr_default_np)。
 // std::thread には大きさを渡せないので、既定の大きさのほうを変える。
@@ -56,8 +52,6 @@ inline int usable_cores() noexcept {
 inline long thread_id() noexcept {
     return static_cast<long>(std::hash<std::thread::id>{}(std::this_thread::get_id()) % 1'000'000);
 }
-
-inline constexpr int error_no_network = ENETDOWN;
 
 inline void set_thread_stack_size(std::size_t /*bytes*/) noexcept {} // OS の既定のまま
 

@@ -9,6 +9,14 @@
 // 読んだバイト数を返す。入力が終わっていれば 0、失敗すれば -1 で、理由は errno に残る。
 ssize_t read_input(char* buffer, std::size_t size) noexcept;
 
-// 標準出力に、size バイトのすべてを書く (write(2))。
-// 失敗すれば false を返し、理由は errno に残る。
+// 標準出力に、size バイトのすべてを書く (write(2))。読み手が読まずにいて、パイプや端末がいっぱいに
+// なれば、空くまで待つ。失敗すれば false を返し、理由は errno に残る。
 bool write_output(const char* data, std::size_t size) noexcept;
+
+// 標準出力が空くのを、ディスクリプタ stop が読めるようになるまでしか待たないことにする (poll(2))。
+// そのあと、すぐに書けなければ write_output は false になる。
+// 出力の読み手が止まっていても、止めるときには待たされない。
+void wait_for_output_until(int stop) noexcept;
+
+// これからは、標準出力が空くのを待たない。stop を読んで、もう読めるものがないときに呼ぶ。
+void never_wait_for_output() noexcept;

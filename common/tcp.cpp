@@ -3,7 +3,6 @@
 #include "common/log.h"
 #include "common/platform.h"
 
-#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
@@ -13,7 +12,6 @@
 #include <netinet/tcp.h>
 #include <string>
 #include <sys/socket.h>
-#include <sys/types.h>
 #include <system_error>
 #include <thread>
 #include <unistd.h>
@@ -23,13 +21,6 @@ namespace {
 
 // 足りない資源が空くまで休む時間。休まずに試しつづけると CPU を使いきる。
 constexpr std::chrono::milliseconds pause_when_exhausted{100};
-
-// その接続だけの失敗。Linux の accept(2) は、新しい接続に起きていたネットワークの
-// エラーもここで返す (man 2 accept の "Error handling")。
-constexpr int errors_of_one_connection[] = {
-    ECONNABORTED, EPROTO,       EPERM,      ENETDOWN,    ENOPROTOOPT,
-    EHOSTDOWN,    EHOSTUNREACH, EOPNOTSUPP, ENETUNREACH, error_no_network,
-};
 
 // 待ち受けソケットの設定。accept(2) で得る接続済みソケットにも受け継がれる (socket(7), tcp(7))。
 constexpr struct {
@@ -42,11 +33,11 @@ constexpr struct {
     {IPPROTO_TCP, TCP_NODELAY}, // 小さな返事も、前の返事の確認応答を待たずに送る
 };
 
-// accept(2) の失敗をログに書く。その接続だけの失敗でなく、EMFILE, ENFILE, ENOBUFS, ENOMEM のように
-// 資源が足りないのなら true。
+// accept(2) の失敗をログに書く。その接続だけの失敗 (受け付ける前に去った) でなく、
+// EMFILE, ENFILE, ENOBUFS, ENOMEM のように資源が足りないのなら true。
 bool report_exhaustion(int error) noexcept {
     log_line("accept() failed: ", std::strerror(error));
-    return std::ranges::find(errors_of_one_connection, error) == std::end(errors_of_one_connection);
+    return error != ECONNABORTED;
 }
 
 // 起動のときの失敗を、呼び出しの名前とアドレスのついた例外にする。
