@@ -1,6 +1,8 @@
 // ソケット (ファイルディスクリプタ) の持ち主。
 #pragma once
 
+#include <cerrno>
+#include <system_error>
 #include <unistd.h>
 #include <utility>
 
@@ -32,3 +34,12 @@ public:
 private:
     int fd_ = -1;
 };
+
+// fd の持ち主を作る。fd が -1 なら、call が失敗したという std::system_error を errno
+// から作って投げる。
+inline Socket checked_socket(int fd, const char* call) {
+    if (fd == -1) {
+        throw std::system_error(errno, std::generic_category(), call);
+    }
+    return Socket{fd};
+}

@@ -1,10 +1,15 @@
 #include "common/startup.h"
 
+#include "common/clock.h"
+#include "common/standard_io.h"
+
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <fcntl.h>
+#include <filesystem>
 #ifdef __linux__
 #include <sys/signalfd.h>
 #endif
@@ -34,8 +39,7 @@ void start_clean() noexcept {
     }
 
     // シグナルマスクは execve(2) を越えて残る。SIGCHLD がブロックされたままだと、ゾンビがたまる。
-    sigset_t none;
-    sigemptyset(&none);
+    const sigset_t none = set_of({});
     sigprocmask(SIG_SETMASK, &none, nullptr);
 
     std::signal(SIGXFSZ, SIG_IGN);
@@ -46,28 +50,37 @@ int descriptors_left() noexcept {
     getrlimit(RLIMIT_NOFILE, &limit);
     // 上限がなければ、カーネルがどこまで許すかは分からない。足りなくなったら、そのときに休む。
     const auto most = static_cast<int>(std::min<rlim_t>(limit.rlim_cur, 1'000'000));
-    const int next = dup(STDIN_FILENO); // 空いている、いちばん小さい番号
-    close(next);
+    int open = -1; // もう開いているもの。数える間だけ開く一つを除く
+    std::error_code error;
+    for (std::filesystem::directory_iterator fd("/dev/fd", error), end; fd != end;
+         fd.increment(error)) {
+        ++open;
+    }
     constexpr int own = 16; // サーバーが自分のために開くもの
-    return std::max(next == -1 ? 1 : most - next - own, 1);
+    return std::max(most - std::max(open, 3) - own, 1);
 }
 
 #ifdef __linux__
 Socket create_signalfd(std::initializer_list<int> signals) {
     const sigset_t held = set_of(signals);
     sigprocmask(SIG_BLOCK, &held, nullptr); // 保留にして、読まれるまで残しておく。PID 1 にも届く
-    Socket socket{signalfd(-1, &held, 0)};
-    if (socket.fd() == -1) {
-        throw std::system_error(errno, std::generic_category(), "signalfd");
-    }
+    Socket socket = checked_socket(signalfd(-1, &held, 0), "signalfd");
+    wait_for_output_until(socket.fd());
     return socket;
 }
-#endif
 
-void exit_on_signals(std::initializer_list<int> signals) noexcept {
-    for (const int signal : signals) {
-        std::signal(signal, [](int) { _exit(1); });
+void read_stop_signal(const Socket& signals) noexcept {
+    signalfd_siginfo signal;
+    while (read(signals.fd(), &signal, sizeof signal) == -1) {
     }
-    const sigset_t held = set_of(signals);
-    sigprocmask(SIG_UNBLOCK, &held, nullptr);
+    never_wait_for_output();
+    static const Clock::time_point first = Clock::now();
+    std::signal(SIGINT, [](int) {
+        if (Clock::now() - first >= std::chrono::seconds{1}) {
+            _exit(1);
+        }
+    });
+    const sigset_t interrupt = set_of({SIGINT});
+    sigprocmask(SIG_UNBLOCK, &interrupt, nullptr);
 }
+#endif

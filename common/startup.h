@@ -18,8 +18,14 @@ int descriptors_left() noexcept;
 
 // signals を、ハンドラーで受けるかわりに、返したソケットから read(2) で読めるようにする
 // (signalfd(2)。Linux だけ)。これから作るスレッドでも同じになる。
+// 読めるようになれば、標準出力が空くのを待たない (wait_for_output_until)。
 // 失敗すれば std::system_error を投げる。
 Socket create_signalfd(std::initializer_list<int> signals);
 
-// そのあとに来た signals では、すぐに終了ステータス 1 で終了する。
-void exit_on_signals(std::initializer_list<int> signals) noexcept;
+// create_signalfd で作った signals から、止めるシグナル (SIGINT か SIGTERM)
+// を一つ読む。来るまで待つ。 そのあとは
+// - 標準出力が空くのを待たない。ログの読み手が止まっていても、サーバーは止まれる。
+// - 同じ知らせがもう一度来ても、何も変えない。timeout(1) や npm のように、プロセスとその
+//   グループの両方に送るものがある。SIGTERM は何度でも、SIGINT は 1 秒の間、無視する。
+// - そのあとの SIGINT (もう一度の Ctrl-C) では、すぐに終了ステータス 1 で終了する。
+void read_stop_signal(const Socket& signals) noexcept;

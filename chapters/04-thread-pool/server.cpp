@@ -6,8 +6,10 @@
 #include "common/startup.h"
 #include "common/tcp.h"
 
+#include <cerrno>
 #include <csignal>
 #include <functional>
+#include <latch>
 #include <mutex>
 #include <string>
 #include <system_error>
@@ -26,7 +28,9 @@ int count_clients(int change) {
 }
 
 // 一つのスレッドの一生: 第1章のループを、ほかのスレッドと同じ待ち受けソケットでくり返す。
-[[noreturn]] void serve(const Socket& server) noexcept {
+// 全員がそろうまで、だれも受け付けない。そろわずに終われば、その接続を打ち切ることになる。
+[[noreturn]] void serve(const Socket& server, std::latch& all_started) noexcept {
+    all_started.wait();
     for (;;) {
         Connection client = accept_tcp_connection(server);
 
@@ -40,6 +44,9 @@ int main(int argc, char* argv[]) {
     start_clean();
     NumberOption threads = {"threads", "how many clients are served at a time", 64};
     const Endpoint endpoint = endpoint_from_arguments(argc, argv, {&threads});
+    if (threads.value > descriptors_left()) { // だれも来なくても、accept(2) が失敗しつづける
+        die_with_error({EMFILE, std::generic_category(), "threads"});
+    }
 
     // 切れた接続に send しても、SIGPIPE でサーバーが終わらないようにする。
     std::signal(SIGPIPE, SIG_IGN);
@@ -53,13 +60,15 @@ int main(int argc, char* argv[]) {
     print_line("listening on ", local_address(server).text);
 
     // main のスレッドも、最後の一つとして働く。
+    std::latch all_started(1);
     for (int number = 1; number < threads.value; ++number) {
         try {
-            std::thread(serve, std::cref(server)).detach();
+            std::thread(serve, std::cref(server), std::ref(all_started)).detach();
         } catch (const std::system_error& error) {
             // 約束した数の相手をできないのなら、始めない
             die_with_error({error.code(), "thread " + std::to_string(number)});
         }
     }
-    serve(server);
+    all_started.count_down();
+    serve(server, all_started);
 }

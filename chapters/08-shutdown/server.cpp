@@ -18,10 +18,8 @@
 #include <poll.h>
 #include <span>
 #include <sys/epoll.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <system_error>
-#include <unistd.h>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -135,7 +133,7 @@ void close_idle_clients(Clients& clients, Order& order, std::chrono::millisecond
 
 // 止めはじめる: 新しい人を受け付けず、返すもののない人から、送る向きを閉じる。
 void start_draining(Socket& server, const Socket& epoll, const Clients& clients) noexcept {
-    watch(epoll, EPOLL_CTL_DEL, server.fd(), 0); // ほかのプロセスも持っていれば、閉じても消えない
+    watch(epoll, EPOLL_CTL_DEL, server.fd(), 0); // ほかにも持つものがあれば、閉じても消えない
     server.close();
     for (const auto& [fd, client] : clients) {
         if (client.unsent.empty()) {
@@ -182,8 +180,8 @@ void run_event_loop(Socket server, const Socket& stop, std::chrono::milliseconds
                 continue;
             }
             if (fd == stop.fd()) {
-                signalfd_siginfo signal;
-                stopping = read(stop.fd(), &signal, sizeof signal) > 0;
+                read_stop_signal(stop);
+                stopping = true;
                 continue;
             }
             Client& client = clients.at(fd);
@@ -199,7 +197,6 @@ void run_event_loop(Socket server, const Socket& stop, std::chrono::milliseconds
         }
         close_idle_clients(clients, order, idle);
         if (stopping && server.fd() != -1) {
-            exit_on_signals({SIGINT, SIGTERM}); // 二度目が来たら、待たない
             give_up = Clock::now() + grace;
             start_draining(server, epoll, clients);
         }

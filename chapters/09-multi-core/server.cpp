@@ -15,13 +15,13 @@
 #include <csignal>
 #include <cstdint>
 #include <functional>
+#include <latch>
 #include <list>
 #include <new>
 #include <poll.h>
 #include <span>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <system_error>
 #include <thread>
@@ -139,7 +139,7 @@ void close_idle_clients(Clients& clients, Order& order, std::chrono::millisecond
 
 // 止めはじめる: 新しい人を受け付けず、返すもののない人から、送る向きを閉じる。
 void start_draining(Socket& server, const Socket& epoll, const Clients& clients) noexcept {
-    watch(epoll, EPOLL_CTL_DEL, server.fd(), 0); // ほかのループも持っているので、閉じても消えない
+    watch(epoll, EPOLL_CTL_DEL, server.fd(), 0); // ほかにも持つものがあれば、閉じても消えない
     server.close();
     for (const auto& [fd, client] : clients) {
         if (client.unsent.empty()) {
@@ -159,6 +159,7 @@ void run_event_loop(Socket server, const Socket& stop, std::latch& all_started,
         !watch(epoll, EPOLL_CTL_ADD, stop.fd(), EPOLLIN)) {
         die_with_error({errno, std::generic_category(), "epoll"});
     }
+    all_started.arrive_and_wait();
     char buffer[64 * 1024]; // だれから受け取るときにも使う
     Clients clients;
     Order order;
@@ -216,15 +217,16 @@ void run_event_loop(Socket server, const Socket& stop, std::latch& all_started,
 std::vector<std::jthread> start_event_loops(int loops, const Socket& server, const Socket& stop,
                                             std::chrono::milliseconds idle, int limit,
                                             std::chrono::milliseconds grace) {
+    static std::latch all_started(loops); // すべてがそろうまで、だれも受け付けない
     std::vector<std::jthread> threads;
     try {
         for (int i = 0; i < loops; ++i) {
             const int share = limit / loops + (i < limit % loops ? 1 : 0);
-            threads.emplace_back(run_event_loop, Socket{dup(server.fd())}, std::cref(stop), idle,
-                                 share, grace);
+            threads.emplace_back(run_event_loop, checked_socket(dup(server.fd()), "dup"),
+                                 std::cref(stop), std::ref(all_started), idle, share, grace);
         }
     } catch (const std::system_error& error) {
-        die_with_error({error.code(), "thread"}); // 約束した数のループを動かせないのなら、始めない
+        die_with_error({error.code(), "event loop"}); // 約束した数を動かせないのなら、始めない
     }
     return threads;
 }
@@ -249,10 +251,7 @@ int main(int argc, char* argv[]) {
     try {
         server = inherit_or_create_tcp_server_socket(endpoint);
         signals = create_signalfd({SIGINT, SIGTERM});
-        stop = Socket{eventfd(0, 0)};
-        if (stop.fd() == -1) {
-            throw std::system_error(errno, std::generic_category(), "eventfd");
-        }
+        stop = checked_socket(eventfd(0, 0), "eventfd");
     } catch (const std::system_error& error) {
         die_with_error(error);
     }
@@ -263,10 +262,7 @@ int main(int argc, char* argv[]) {
         start_event_loops(loops.value, server, stop, std::chrono::milliseconds(idle.value),
                           limit.value, std::chrono::milliseconds(grace.value));
     server.close(); // あとは、ループだけが持つ。最後のループが閉じれば、待ち受けは終わる
-    signalfd_siginfo signal;
-    while (read(signals.fd(), &signal, sizeof signal) == -1) {
-    }
-    exit_on_signals({SIGINT, SIGTERM}); // 二度目が来たら、待たない
+    read_stop_signal(signals);
     eventfd_write(stop.fd(), 1); // だれも読まないので、どのループからも見える
                                  // threads は、消えるときに、すべてのループが戻るのを待つ
 }

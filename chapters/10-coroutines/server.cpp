@@ -15,10 +15,10 @@
 #include <chrono>
 #include <csignal>
 #include <functional>
+#include <latch>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <system_error>
 #include <thread>
@@ -124,8 +124,7 @@ void resume_late_clients(Loop& loop) noexcept {
 // 止めはじめる: 新しい人を受け付けず、返すもののない人から、送る向きを閉じる。
 void start_draining(Socket& server, Loop& loop) noexcept {
     loop.stopping = true;
-    // ほかのループも持っているので、閉じても消えない。
-    watch(loop.epoll, EPOLL_CTL_DEL, server.fd(), 0);
+    watch(loop.epoll, EPOLL_CTL_DEL, server.fd(), 0); // ほかにも持つものがあれば、閉じても消えない
     server.close();
     for (const auto& [fd, client] : loop.clients) {
         if (client.event == EPOLLIN) { // 返すものがない
@@ -146,6 +145,7 @@ void run_event_loop(Socket server, const Socket& stop, std::latch& all_started,
         !watch(loop.epoll, EPOLL_CTL_ADD, stop.fd(), EPOLLIN)) {
         die_with_error({errno, std::generic_category(), "epoll"});
     }
+    all_started.arrive_and_wait();
     bool resting = false;
     Clock::time_point accept_again; // この時刻までは、受け付けを休む
     auto give_up = Clock::time_point::max();
@@ -189,15 +189,16 @@ void run_event_loop(Socket server, const Socket& stop, std::latch& all_started,
 std::vector<std::jthread> start_event_loops(int loops, const Socket& server, const Socket& stop,
                                             std::chrono::milliseconds idle, int limit,
                                             std::chrono::milliseconds grace) {
+    static std::latch all_started(loops); // すべてがそろうまで、だれも受け付けない
     std::vector<std::jthread> threads;
     try {
         for (int i = 0; i < loops; ++i) {
             const int share = limit / loops + (i < limit % loops ? 1 : 0);
-            threads.emplace_back(run_event_loop, Socket{dup(server.fd())}, std::cref(stop), idle,
-                                 share, grace);
+            threads.emplace_back(run_event_loop, checked_socket(dup(server.fd()), "dup"),
+                                 std::cref(stop), std::ref(all_started), idle, share, grace);
         }
     } catch (const std::system_error& error) {
-        die_with_error({error.code(), "thread"}); // 約束した数のループを動かせないのなら、始めない
+        die_with_error({error.code(), "event loop"}); // 約束した数を動かせないのなら、始めない
     }
     return threads;
 }
@@ -222,10 +223,7 @@ int main(int argc, char* argv[]) {
     try {
         server = inherit_or_create_tcp_server_socket(endpoint);
         signals = create_signalfd({SIGINT, SIGTERM});
-        stop = Socket{eventfd(0, 0)};
-        if (stop.fd() == -1) {
-            throw std::system_error(errno, std::generic_category(), "eventfd");
-        }
+        stop = checked_socket(eventfd(0, 0), "eventfd");
     } catch (const std::system_error& error) {
         die_with_error(error);
     }
@@ -236,10 +234,7 @@ int main(int argc, char* argv[]) {
         start_event_loops(loops.value, server, stop, std::chrono::milliseconds(idle.value),
                           limit.value, std::chrono::milliseconds(grace.value));
     server.close(); // あとは、ループだけが持つ。最後のループが閉じれば、待ち受けは終わる
-    signalfd_siginfo signal;
-    while (read(signals.fd(), &signal, sizeof signal) == -1) {
-    }
-    exit_on_signals({SIGINT, SIGTERM}); // 二度目が来たら、待たない
+    read_stop_signal(signals);
     eventfd_write(stop.fd(), 1); // だれも読まないので、どのループからも見える
                                  // threads は、消えるときに、すべてのループが戻るのを待つ
 }
