@@ -173,7 +173,7 @@ void run_event_loop(Socket server, const Socket& stop, std::latch& all_started,
         if (!stopping && resting != (closed || Clock::now() < accept_again) &&
             watch(epoll, resting ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, server.fd(),
                   EPOLLIN | EPOLLEXCLUSIVE)) {
-            resting = !resting; // 加えられなければ、休んだまま、また試す
+            resting = !resting; // 登録できなければ、休んだまま、また試す
         }
         epoll_event ready[64];
         const auto next =

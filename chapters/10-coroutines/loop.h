@@ -30,9 +30,10 @@ struct Loop {
         bool late = false;                   // 締め切りになったので動かした
     };
 
+    std::chrono::milliseconds idle; // 待つ時間の上限。だれにも同じ
     const Socket epoll{epoll_create1(0)};
-    std::unordered_map<int, Client> clients; // ディスクリプタから、クライアントへ
-    std::list<int> order; // 締め切りの早い順。待つ長さはだれも同じなので、待ちはじめた順でもある
+    std::unordered_map<int, Client> clients = {}; // ディスクリプタから、クライアントへ
+    std::list<int> order = {}; // 締め切りの早い順。待つ長さは同じなので、待ちはじめた順でもある
     bool stopping = false; // これから届くものには、返事をしない
 
     // fd の相手をする task を動かしはじめ、その持ち主になる (メモリがなければ std::bad_alloc)。
@@ -65,16 +66,16 @@ struct Loop {
     }
 };
 
-// co_await writable(...): socket の準備ができるまで、コルーチンを止める。できれば true。
-// idle だけ待ってもできなければ false で、errno は ETIMEDOUT。
+// co_await writable(...): socket の準備ができるまで、コルーチンを中断する。できれば true。
+// loop.idle だけ待ってもできなければ false で、errno は ETIMEDOUT。
+// 待てるのは、start に渡した fd だけ。ほかのものを待てば std::out_of_range を投げる。
 struct Ready {
     Loop& loop;
     const Socket& socket;
     std::uint32_t event;
-    std::chrono::milliseconds idle; // どれも同じ長さにする (Loop の order)
 
-    bool await_ready() const noexcept { return false; } // いつも止まる。ほかの人の番にする
-    void await_suspend(std::coroutine_handle<> self) const noexcept {
+    bool await_ready() const noexcept { return false; } // いつも中断し、ほかの人の番にする
+    void await_suspend(std::coroutine_handle<> self) const {
         Loop::Client& client = loop.clients.at(socket.fd());
         client.waiting = self;
         client.deadline = Clock::now() + loop.idle;
@@ -90,7 +91,7 @@ struct Ready {
 };
 
 // co_await receive(...): 届くのを待って、recv(2) を呼ぶ。値も errno も recv(2) と同じ。
-// idle だけ待っても届かなければ、-1 と ETIMEDOUT。
+// loop.idle だけ待っても届かなければ、-1 と ETIMEDOUT。
 struct Receive : Ready {
     std::span<char> buffer;
 
@@ -99,11 +100,10 @@ struct Receive : Ready {
     }
 };
 
-inline Ready writable(Loop& loop, const Socket& socket, std::chrono::milliseconds idle) noexcept {
-    return {loop, socket, EPOLLOUT, idle};
+inline Ready writable(Loop& loop, const Socket& socket) noexcept {
+    return {loop, socket, EPOLLOUT};
 }
 
-inline Receive receive(Loop& loop, const Socket& socket, std::span<char> buffer,
-                       std::chrono::milliseconds idle) noexcept {
-    return {{loop, socket, EPOLLIN, idle}, buffer};
+inline Receive receive(Loop& loop, const Socket& socket, std::span<char> buffer) noexcept {
+    return {{loop, socket, EPOLLIN}, buffer};
 }

@@ -30,12 +30,11 @@
 constexpr int rest_ms = 100;
 
 // size バイトのすべてを送り、true になる。失敗すれば false で、理由は errno に残る。
-Task send_all(Loop& loop, const Socket& socket, const char* data, std::size_t size,
-              std::chrono::milliseconds idle) {
+Task send_all(Loop& loop, const Socket& socket, const char* data, std::size_t size) {
     while (size > 0) {
         const ssize_t sent = send(socket.fd(), data, size, 0);
         if (sent == -1 && errno == EAGAIN) {
-            if (!co_await writable(loop, socket, idle)) {
+            if (!co_await writable(loop, socket)) {
                 co_return false;
             }
             continue;
@@ -53,12 +52,12 @@ Task send_all(Loop& loop, const Socket& socket, const char* data, std::size_t si
 }
 
 // クライアントが書き終えるまで、届いたバイトをそのまま送り返し、閉じる。待つ間は、ループに戻る。
-Task handle_tcp_client(Loop& loop, Connection client, std::chrono::milliseconds idle) {
+Task handle_tcp_client(Loop& loop, Connection client) {
     char buffer[16 * 1024];
     long long echoed = 0;
     const char* failed = nullptr;
     for (;;) {
-        const ssize_t received = co_await receive(loop, client.socket, buffer, idle);
+        const ssize_t received = co_await receive(loop, client.socket, buffer);
         if (received == -1 && (errno == EINTR || errno == EAGAIN)) {
             continue;
         }
@@ -72,8 +71,7 @@ Task handle_tcp_client(Loop& loop, Connection client, std::chrono::milliseconds 
         if (loop.stopping) {
             continue; // 読み捨てる。読まずに閉じると RST になり、届いていない返事が失われる
         }
-        if (!co_await send_all(loop, client.socket, buffer, static_cast<std::size_t>(received),
-                               idle)) {
+        if (!co_await send_all(loop, client.socket, buffer, static_cast<std::size_t>(received))) {
             failed = "send() to";
             break;
         }
@@ -87,8 +85,7 @@ Task handle_tcp_client(Loop& loop, Connection client, std::chrono::milliseconds 
 }
 
 // 来ているクライアントを受け付ける。ディスクリプタやメモリが足りなければ false。
-bool accept_clients(const Socket& server, Loop& loop, std::chrono::milliseconds idle,
-                    int limit) noexcept {
+bool accept_clients(const Socket& server, Loop& loop, int limit) noexcept {
     // 来つづけても、ほかの人を待たせない。
     for (int i = 0; i < 64 && std::ssize(loop.clients) < limit; ++i) {
         Connection connection;
@@ -102,7 +99,7 @@ bool accept_clients(const Socket& server, Loop& loop, std::chrono::milliseconds 
             if (!watch(loop.epoll, EPOLL_CTL_ADD, fd, EPOLLIN)) {
                 throw std::system_error(errno, std::generic_category());
             }
-            loop.start(fd, handle_tcp_client(loop, std::move(connection), idle));
+            loop.start(fd, handle_tcp_client(loop, std::move(connection)));
         } catch (const std::exception& error) {
             // 覚えておくメモリがない: このクライアントだけをあきらめる
             log_line("watching ", peer.text, " failed: ", error.what());
@@ -139,7 +136,7 @@ void start_draining(Socket& server, Loop& loop) noexcept {
 void run_event_loop(Socket server, const Socket& stop, std::latch& all_started,
                     std::chrono::milliseconds idle, int limit,
                     std::chrono::milliseconds grace) noexcept {
-    Loop loop;
+    Loop loop{idle};
     if (loop.epoll.fd() == -1 ||
         !watch(loop.epoll, EPOLL_CTL_ADD, server.fd(), EPOLLIN | EPOLLEXCLUSIVE) ||
         !watch(loop.epoll, EPOLL_CTL_ADD, stop.fd(), EPOLLIN)) {
@@ -155,7 +152,7 @@ void run_event_loop(Socket server, const Socket& stop, std::latch& all_started,
         if (!loop.stopping && resting != (closed || Clock::now() < accept_again) &&
             watch(loop.epoll, resting ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, server.fd(),
                   EPOLLIN | EPOLLEXCLUSIVE)) {
-            resting = !resting; // 加えられなければ、休んだまま、また試す
+            resting = !resting; // 登録できなければ、休んだまま、また試す
         }
         epoll_event ready[64];
         const auto next = loop.order.empty() ? Clock::time_point::max()

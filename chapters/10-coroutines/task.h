@@ -1,16 +1,17 @@
 // コルーチン (coroutine): 途中で止まり、あとでその続きから動く関数。
 #pragma once
 
+#include "common/log.h"
+
 #include <cerrno>
 #include <coroutine>
-#include <exception>
 #include <utility>
 
 // Task を返し、co_await や co_return を使う関数は、コルーチンになる。呼ぶと、引数とローカル変数の
 // 入れ物 (frame) がヒープに作られ、まだ一行も動かないうちに、Task が返る。
 // - 持ち主は Task。Task が消えるとき、frame も、その中の変数も消える。途中で止まっていてもよい。
-// - 動かしはじめるのは、start() か、ほかのコルーチンの co_await。止まったあとは、ハンドルの
-//   resume() で続きが動く。co_await の値は、co_return した値になる。
+// - 実行を始めるのは、resume() か、ほかのコルーチンの co_await。中断したあとは、待っているものの
+//   ハンドルを resume() して再開する。co_await の値は、co_return した値になる。
 // - frame のメモリがなければ、空の Task が返る。それを co_await すると、ENOMEM の false になる。
 class [[nodiscard]] Task {
 public:
@@ -27,7 +28,7 @@ public:
 
     bool empty() const noexcept { return !handle_; }
     bool done() const noexcept { return handle_.done(); }
-    void start() const noexcept { handle_.resume(); } // 次に止まるまで、動かす
+    void resume() const noexcept { handle_.resume(); } // 次に中断するまで実行する
 
     // co_await は、この三つを順に呼ぶ。まず、止まらなくてよければ true。
     bool await_ready() const noexcept { return empty(); }
@@ -50,7 +51,8 @@ struct Task::promise_type {
     static Task get_return_object_on_allocation_failure() noexcept { return Task{nullptr}; }
     std::suspend_always initial_suspend() const noexcept { return {}; }
     void return_value(bool value) noexcept { result = value; }
-    void unhandled_exception() const noexcept { std::terminate(); } // 例外は使わない
+    // 捕まえられなかった例外で終わるのは、この frame だけ。結果は false になる。
+    void unhandled_exception() const noexcept { log_line("coroutine ended by an exception"); }
 
     // 最後まで動いたら、待っているものの続きに移る。frame は、Task が消えるまで残る。
     struct Finish {
