@@ -35,8 +35,8 @@ run)
     sh tests/check/patched.sh "$server" "tests/mutants/${server##*/}.patch" "$3" "$1/obj" "$chapter"
     case $chapter in # 第7章からのサーバーに渡す数。make check のように、テストが置きかえる
     0[1-6]) numbers= ;;
-    07) numbers='127.0.0.1 {idle-ms} {clients}' ;;
-    *) numbers='127.0.0.1 {idle-ms} {clients} {grace-ms}' ;;
+    07) numbers='--idle-ms {idle-ms} --clients {clients}' ;;
+    *) numbers='--idle-ms {idle-ms} --clients {clients} --grace-ms {grace-ms}' ;;
     esac
     CONNECTIONS=1000 SILENT=200 "$1/tests" --server="$server {port} $numbers" --chapter="$chapter" --deadline=10 \
         >"$2" 2>&1 || [ $? -eq 1 ]
