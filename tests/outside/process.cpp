@@ -55,8 +55,11 @@ void end_groups(int number) {
 }
 
 // 裏で起こされると SIGINT は無視されていて、exec(2) はそれを引きつぐ。ハンドラーにしておけば、
-// サーバーは既定の動作から始まる。
+// サーバーは既定の動作から始まる。受け継いだディスクリプタも、サーバーには渡さない。
 [[maybe_unused]] const bool installed = [] {
+    for (int fd = STDERR_FILENO + 1; fd < 1024; ++fd) {
+        fcntl(fd, F_SETFD, FD_CLOEXEC);
+    }
     for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
         std::signal(number, end_groups);
     }
@@ -81,7 +84,9 @@ std::vector<std::string> with_arguments(std::vector<std::string> command,
     if (!address.empty()) {
         command.push_back(address);
     }
-    command.insert(command.end(), options.numbers.begin(), options.numbers.end());
+    for (const auto& [name, number] : options.numbers) {
+        command.insert(command.end(), {"--" + name, number});
+    }
     return command;
 }
 
@@ -316,11 +321,12 @@ Server Server::foreign(const std::string& command, const Options& options) {
         }
     };
     fill("{port}", place.port);
-    std::vector<std::string> numbers = {"60000", "20000", "5000"};
-    std::ranges::copy(options.numbers, numbers.begin());
-    fill("{idle-ms}", numbers[0]);
-    fill("{clients}", numbers[1]);
-    fill("{grace-ms}", numbers[2]);
+    Process::Numbers numbers = options.numbers; // 先にあるものが勝つ
+    numbers.insert(numbers.end(),
+                   {{"idle-ms", "60000"}, {"clients", "20000"}, {"grace-ms", "5000"}});
+    for (const auto& [name, number] : numbers) {
+        fill("{" + name + "}", number);
+    }
     return {filled, std::move(place), options};
 }
 

@@ -21,6 +21,8 @@ bool eventually(const std::function<bool()>& condition, std::chrono::seconds lim
 // 終わらせる。家族は同じプロセスグループにいるので、間のプロセスが先に終わっても分かる。
 class Process {
 public:
+    // 名前と数の組: {"idle-ms", "50"} は、--idle-ms 50 か、{idle-ms} のかわりの 50 になる。
+    using Numbers = std::vector<std::pair<std::string, std::string>>;
     struct Options {
         std::string input = ""; // 標準入力に渡すファイル。空なら /dev/null
         bool as_nobody = false; // root のときだけ、特権のない利用者になってから始める
@@ -29,7 +31,7 @@ public:
         bool one_output = false; // 標準エラー出力も、標準出力と同じところに書かせる
         int listener = -1;      // 3 番として渡す待ち受けソケット (sd_listen_fds(3))
         std::string port = "0"; // Server に渡すポート。空なら、command にある
-        std::vector<std::string> numbers = {}; // Server に、アドレスのあとに渡す数
+        Numbers numbers = {};   // Server に名前で渡す数
     };
 
     // command[0] を起こす。見つからなければ std::runtime_error を投げる。

@@ -40,19 +40,21 @@ const std::vector<Model>& models() {
             .epoll = true,
             .idles = true,
             .limits = true,
-            .numbers = " [idle-ms] [clients]",
-            .help = "  idle-ms  how long a client may be silent, in milliseconds, default 60000\n"
-                    "  clients  the most clients to serve at once, default " +
+            .numbers = {"idle-ms", "clients"},
+            .help = "  --idle-ms N    how long a client may be silent, in milliseconds, "
+                    "default 60000\n"
+                    "  --clients N    the most clients to serve at once, default " +
                     std::to_string(most - 3 - 16) + "\n"};
         Model draining = limited;
         draining.drains = true;
         draining.watched = 2;
-        draining.numbers += " [grace-ms]";
-        draining.help += "  grace-ms how long to wait for clients when stopped, default 5000\n";
+        draining.numbers.push_back("grace-ms");
+        draining.help +=
+            "  --grace-ms N   how long to wait for clients when stopped, default 5000\n";
         Model parallel = draining;
         parallel.loops = usable_cores();
-        parallel.numbers += " [loops]";
-        parallel.help += "  loops    how many event loops run in parallel, default " +
+        parallel.numbers.push_back("loops");
+        parallel.help += "  --loops N      how many event loops run in parallel, default " +
                          std::to_string(parallel.loops) + "\n";
         const auto named = [](Model model, const std::string& name) {
             model.name = name;
@@ -64,8 +66,8 @@ const std::vector<Model>& models() {
             {.name = "chapter03", .threads = true},
             {.name = "chapter04",
              .crew = 64,
-             .numbers = " [threads]",
-             .help = "  threads  how many clients are served at a time, default 64\n"},
+             .numbers = {"threads"},
+             .help = "  --threads N    how many clients are served at a time, default 64\n"},
             {.name = "chapter05", .events = true},
             {.name = "chapter06", .events = true, .epoll = true},
             named(limited, "chapter07"),
@@ -75,13 +77,13 @@ const std::vector<Model>& models() {
             {.name = "variant/prefork",
              .crew = 64,
              .preforks = true,
-             .numbers = " [workers]",
-             .help = "  workers  how many clients are served at a time, default 64\n"},
+             .numbers = {"workers"},
+             .help = "  --workers N    how many clients are served at a time, default 64\n"},
             {.name = "variant/queue",
              .crew = 64,
              .hands_over = true,
-             .numbers = " [threads]",
-             .help = "  threads  how many clients are served at a time, default 64\n"},
+             .numbers = {"threads"},
+             .help = "  --threads N    how many clients are served at a time, default 64\n"},
             {.name = "variant/select", .events = true, .selects = true},
             {.name = "variant/edge-triggered", .events = true, .epoll = true, .edge = true},
         };
@@ -163,8 +165,7 @@ size_t fill(const Server& server, const Client& client, std::uint64_t seed) {
 }
 
 Server start(const Model& model, const Process::Options& options) {
-    const std::string address = options.numbers.empty() ? "" : "127.0.0.1";
-    return model.ours ? Server({model.program}, address, options)
+    return model.ours ? Server({model.program}, "", options)
                       : Server::foreign(model.program, options);
 }
 

@@ -27,15 +27,14 @@ struct Model {
     bool idles = false;   // 黙っている人を、一つ目の数のミリ秒で閉じる
     bool limits = false;  // 二つ目の数までの人の相手をする
     bool drains = false; // 止めても、みなが去るのを、三つ目の数のミリ秒まで待つ
-    std::string numbers = ""; // アドレスのあとに続く引数の、使い方での書き方
-    std::string help = "";    // その説明
-    bool ours = true;         // この本のサーバー。引数やログの約束も確かめる
+    std::vector<std::string> numbers = {}; // 名前で渡せる数の名前
+    std::string help = "";                 // その説明
+    bool ours = true; // この本のサーバー。引数やログの約束も確かめる
 
-    // 相手をするスレッドや子プロセスを、一つだけにする数。
-    std::vector<std::string> alone() const {
-        return crew > 0    ? std::vector<std::string>{"1"}
-               : loops > 0 ? std::vector<std::string>{"60000", "1000", "5000", "1"}
-                           : std::vector<std::string>{};
+    // 相手をするスレッドや子プロセスを、number 個だけにする。
+    Process::Numbers crew_of(const std::string& number) const {
+        return crew == 0 && loops == 0 ? Process::Numbers{}
+                                       : Process::Numbers{{numbers.back(), number}};
     }
     int children() const { return preforks ? crew : 0; } // だれもいないときの子プロセスの数
     bool counts() const { return threads || (crew > 0 && !preforks); } // ログが人数を言う
