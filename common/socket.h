@@ -35,8 +35,7 @@ private:
     int fd_ = -1;
 };
 
-// fd の持ち主を作る。fd が -1 なら、call が失敗したという std::system_error を errno
-// から作って投げる。
+// fd の持ち主を作る。fd が -1 なら、call が失敗したという std::system_error を投げる (errno)。
 inline Socket checked_socket(int fd, const char* call) {
     if (fd == -1) {
         throw std::system_error(errno, std::generic_category(), call);

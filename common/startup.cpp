@@ -4,7 +4,6 @@
 #include "common/standard_io.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>

@@ -22,8 +22,8 @@ int descriptors_left() noexcept;
 // 失敗すれば std::system_error を投げる。
 Socket create_signalfd(std::initializer_list<int> signals);
 
-// create_signalfd で作った signals から、止めるシグナル (SIGINT か SIGTERM)
-// を一つ読む。来るまで待つ。 そのあとは
+// signals (create_signalfd) から、止めるシグナル (SIGINT か SIGTERM) を一つ読む。来るまで待つ。
+// 呼ぶのは一度だけ。そのあとは
 // - 標準出力が空くのを待たない。ログの読み手が止まっていても、サーバーは止まれる。
 // - 同じ知らせがもう一度来ても、何も変えない。timeout(1) や npm のように、プロセスとその
 //   グループの両方に送るものがある。SIGTERM は何度でも、SIGINT は 1 秒の間、無視する。

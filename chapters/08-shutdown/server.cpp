@@ -182,6 +182,7 @@ void run_event_loop(Socket server, const Socket& stop, std::chrono::milliseconds
             if (fd == stop.fd()) {
                 read_stop_signal(stop);
                 stopping = true;
+                watch(epoll, EPOLL_CTL_DEL, fd, 0); // 次のシグナルは、もう読まない
                 continue;
             }
             Client& client = clients.at(fd);
