@@ -35,7 +35,9 @@ MAKEFLAGS += --no-print-directory
 
 # ThreadSanitizer は、知らせるだけでなく、そこで終わらせる。二度目のシグナルですぐに終わるときに、スレッドが
 # 残っているのは誤りではない。
+ifdef SANITIZE
 export TSAN_OPTIONS := halt_on_error=1 report_thread_leaks=0
+endif
 
 .PHONY: linux diagnosis why lint-notes soak unit flaky update-notes check-format tidy doctest
 
@@ -125,7 +127,6 @@ $(BUILD)/lint/node_modules: tests/notes/lint/package.json
 # 診断の表 (tests/check/table.sh)。PARTS='01 05' なら、部品を壊すパッチは、その章だけで試す。
 $(NUMBERS:%=$(BUILD)/diagnosis/%.tsv): $(BUILD)/diagnosis/%.tsv: $$(shell sh tests/check/table.sh fits $(BUILD) $$* $(PARTS))
 	@sh tests/check/table.sh rows $^ >$@
-.PRECIOUS: $(BUILD)/diagnosis/%.out
 $(BUILD)/diagnosis/%.out: tests/mutants/$$(*F).patch tests/check/patched.sh $(BUILD)/tests $(call objects,common/*.cpp) \
 		$$(wildcard chapters/$$(*D)-*/*.cpp chapters/$$(*D)-*/*.h common/*.h)
 	@sh tests/check/table.sh run $(BUILD) $@ '$(COMPILE) $(LDFLAGS)'
