@@ -1,13 +1,7 @@
-// make bench で並べるための、libuv によるエコーサーバー。引数もログも、各章のサーバーと同じ。
+// libuv によるエコーサーバー。
+#include "tests/bench/peer.h"
 
-#include "common/endpoint.h"
-#include "common/log.h"
-#include "common/startup.h"
-#include "common/tcp.h"
-
-#include <csignal>
 #include <string>
-#include <system_error>
 #include <uv.h>
 
 struct Session {
@@ -15,7 +9,7 @@ struct Session {
     uv_write_t write;
     EndpointText peer;
     std::string unsent; // 受け取ったのに、まだ送れていないバイト列。ある間は受け取らない
-    std::size_t echoed;
+    long long echoed;
 };
 
 char buffer[64 * 1024]; // だれから受け取るときにも使う
@@ -27,19 +21,14 @@ void lend_buffer(uv_handle_t*, std::size_t, uv_buf_t* lent) {
 void finish(Session* session, int error) {
     uv_close(reinterpret_cast<uv_handle_t*>(&session->tcp),
              [](uv_handle_t* handle) { delete static_cast<Session*>(handle->data); });
-    if (error == UV_EOF) {
-        log_line("finished ", session->peer.text, ": ", session->echoed, " bytes echoed");
-    } else {
-        log_line("serving ", session->peer.text, " failed: ", uv_strerror(error));
-    }
+    finished(session->peer, session->echoed, error == UV_EOF ? 0 : -error);
 }
 
 void on_read(uv_stream_t* stream, ssize_t received, const uv_buf_t*);
 
 void on_written(uv_write_t* write, int error) {
-    auto* const session = static_cast<Session*>(write->handle->data);
     if (error < 0) {
-        finish(session, error);
+        finish(static_cast<Session*>(write->handle->data), error);
     } else {
         uv_read_start(write->handle, lend_buffer, on_read);
     }
@@ -48,26 +37,23 @@ void on_written(uv_write_t* write, int error) {
 // まず、待たずに送れるだけ送る。残りがあれば、送り終えるまで読まない。
 void on_read(uv_stream_t* stream, ssize_t received, const uv_buf_t*) {
     auto* const session = static_cast<Session*>(stream->data);
-    if (received <= 0) {
-        return received == 0 ? void() : finish(session, static_cast<int>(received));
+    if (received < 0) {
+        finish(session, static_cast<int>(received));
+        return;
     }
-    const auto size = static_cast<std::size_t>(received);
-    session->echoed += size;
-    uv_buf_t data = uv_buf_init(buffer, static_cast<unsigned>(size));
-    const int sent = uv_try_write(stream, &data, 1);
-    if (sent < 0 && sent != UV_EAGAIN) {
-        finish(session, sent);
-    } else if (const auto done = static_cast<std::size_t>(sent < 0 ? 0 : sent); done < size) {
+    uv_buf_t data = uv_buf_init(buffer, static_cast<unsigned>(received));
+    const int sent = uv_try_write(stream, &data, 1); // 失敗も、下の uv_write で分かる
+    session->echoed += received;
+    if (sent < received) {
         uv_read_stop(stream);
-        session->unsent.assign(buffer + done, size - done);
-        data = uv_buf_init(session->unsent.data(), static_cast<unsigned>(size - done));
+        session->unsent.assign(buffer + std::max(sent, 0), buffer + received);
+        data = uv_buf_init(session->unsent.data(), static_cast<unsigned>(session->unsent.size()));
         uv_write(&session->write, stream, &data, 1, on_written);
     }
 }
 
 void on_accept(uv_stream_t* server, int error) {
     if (error < 0) {
-        log_line("accept() failed: ", uv_strerror(error));
         return;
     }
     auto* const session = new Session{};
@@ -78,26 +64,15 @@ void on_accept(uv_stream_t* server, int error) {
     Endpoint peer;
     int length = sizeof peer.storage;
     uv_tcp_getpeername(&session->tcp, peer.address(), &length);
-    session->peer = to_text(peer);
-    log_line("accepted ", session->peer.text);
+    session->peer = accepted(peer.address(), static_cast<std::size_t>(length));
     uv_read_start(stream, lend_buffer, on_read);
 }
 
-int main(int argc, char* argv[]) try {
-    start_clean();
-    std::signal(SIGPIPE, SIG_IGN);
-    const Socket server = create_tcp_server_socket(endpoint_from_arguments(argc, argv));
-    print_line("listening on ", local_address(server).text);
-
-    uv_loop_t* const loop = uv_default_loop();
+int main(int argc, char* argv[]) {
+    const Socket server = listen_as_told(argc, argv);
     uv_tcp_t listener;
-    uv_tcp_init(loop, &listener);
+    uv_tcp_init(uv_default_loop(), &listener);
     uv_tcp_open(&listener, server.fd());
-    const int error = uv_listen(reinterpret_cast<uv_stream_t*>(&listener), SOMAXCONN, on_accept);
-    if (error < 0) {
-        die_with_error({-error, std::generic_category(), "uv_listen"});
-    }
-    uv_run(loop, UV_RUN_DEFAULT);
-} catch (const std::system_error& error) {
-    die_with_error(error);
+    uv_listen(reinterpret_cast<uv_stream_t*>(&listener), SOMAXCONN, on_accept);
+    uv_run(uv_default_loop(), UV_RUN_DEFAULT);
 }
