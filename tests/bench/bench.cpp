@@ -1,4 +1,5 @@
-// 接続一本と往復一回のコストを、いくつものサーバーで測って並べる (Linux)。
+// 接続一本と往復一回のコストを、いくつものサーバーで測って並べる (Linux): bench CSV サーバー...
+// 環境変数の QUICK=1 で短くなり、SERVERS='コマンド {port}; ...' がサーバーに加わる。
 // 列の意味は、表のあとに出る説明 (legend) にある。
 
 #include "common/tcp.h"
@@ -18,7 +19,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sched.h>
-#include <set>
 #include <sstream>
 #include <stdexcept>
 #include <sys/epoll.h>
@@ -40,14 +40,10 @@ struct Row {
     Row* next = nullptr;                        // hold のあと、同じ接続で測る 1%
     std::string linkage = "";                   // " (static)" か " (dynamic)"
     std::map<std::string, Values> results = {}; // 表の列の名前でさがす
-    int failures = 0;
-    bool limited = false; // N 本は持てない。方式の限りなので、失敗には数えない
-    std::string note = ""; // 最初の失敗か、持てないわけ
-};
+    std::string note = "";                      // 測れなかったわけ
+    bool limited = false; // N 本は持てない。方式の限りなので、失敗とはしない
 
-// 数が足りないのでなく、返したものが誤っている。
-struct WrongEcho : std::logic_error {
-    using logic_error::logic_error;
+    void add(const std::string& name, double value) { results[name].push_back(value); }
 };
 
 constexpr auto warm_up = 100ms; // どの測定の前にもあり、どの数にも入れない
@@ -61,6 +57,7 @@ double floor_us = 0; // このラウンドの下限
 int server_cpu = -1;
 int generator_cpu = -1;
 
+// 返したバイトが誤っていれば、数の限りと見分けられるように、logic_error にする。
 template <typename Error = std::runtime_error> void expect(bool good, const char* otherwise) {
     if (!good) {
         throw Error(otherwise);
@@ -84,58 +81,29 @@ std::string proc(pid_t pid, const char* file) {
     return read_text("/proc/" + std::to_string(pid) + "/" + file);
 }
 
-// 自分の子孫のすべて。サーバーは一度に一つしか動かさないので、それがサーバーのすべてになる。
-// 親に先立たれたプロセスも、自分が引き取る (main の PR_SET_CHILD_SUBREAPER)。
-struct Family {
-    std::set<pid_t> pids;
-    double threads = 0;
-    double living = 0;  // 今いるプロセスが使った CPU 時間 (マイクロ秒)
-    double dead = 0;    // それらが回収した子プロセスの分
-    bool asleep = true; // すべてのスレッドが眠っている
+// 去った接続の後始末が済み、すべてが眠るのを待って、サーバーとその子孫を並べる。
+// 眠らないサーバーは、1 秒だけ待つ。
+std::vector<pid_t> resting_family(const Server& server) {
+    eventually([&] { return server.asleep(); }, 1s);
+    return server.family();
+}
 
-    double cpu() const { return living + dead; }
-};
-
-void add_descendants(pid_t parent, Family& family) {
-    for (const std::string& task : tasks_of({parent})) { // 見ている間にいなくなることもある
-        if (parent != getpid()) {
-            ++family.threads;
-            family.asleep = family.asleep && stat_of(task).state == 'S';
-        }
-        std::ifstream children("/proc/" + task + "/children");
-        for (pid_t pid = 0; children >> pid;) {
-            clockid_t clock{};
-            family.pids.insert(pid);
-            family.living += clock_getcpuclockid(pid, &clock) == 0 ? clock_us(clock) : 0;
-            family.dead += 1e6 * stat_of(std::to_string(pid)).reaped_seconds;
-            add_descendants(pid, family);
-        }
+// 使った CPU 時間 (マイクロ秒)。回収した子プロセスの分も足す。
+double cpu_us(const Server& server) {
+    double total = 0;
+    for (const pid_t pid : resting_family(server)) {
+        clockid_t clock{};
+        total += clock_getcpuclockid(pid, &clock) == 0 ? clock_us(clock) : 0;
+        total += 1e6 * stat_of(std::to_string(pid)).reaped_seconds;
     }
+    return total;
 }
 
-// 去った接続の後始末が済み、すべてが眠るのを待って見る。眠らないサーバーは、1 秒だけ待つ。
-Family family() {
-    Family result;
-    const auto asleep = [&] {
-        result = {};
-        add_descendants(getpid(), result);
-        return result.asleep;
-    };
-    eventually(asleep, 1s);
-    return result;
-}
-
-void end_family() {
-    eventually([] {
-        Family rest;
-        add_descendants(getpid(), rest);
-        for (const pid_t pid : rest.pids) {
-            kill(pid, SIGKILL);
-        }
-        while (waitpid(-1, nullptr, WNOHANG) > 0) {
-        }
-        return rest.pids.empty();
-    });
+// SIGCHLD を無視する親プロセスの、終わった子プロセスの CPU 時間は、だれの勘定にも入らない。
+bool ignores_children(const Server& server) {
+    const std::string status = proc(server.listener, "status");
+    const auto mask = std::stoull(status.substr(status.find("SigIgn:") + 7), nullptr, 16);
+    return (mask >> (SIGCHLD - 1) & 1U) != 0;
 }
 
 double kib(const std::string& text, const std::string& key) {
@@ -143,9 +111,9 @@ double kib(const std::string& text, const std::string& key) {
     return at == text.npos ? 0 : std::stod(text.substr(at + key.size()));
 }
 
-double memory_kib(const Family& family) {
+double memory_kib(const Server& server) {
     double total = 0;
-    for (const pid_t pid : family.pids) {
+    for (const pid_t pid : resting_family(server)) {
         total += kib(proc(pid, "smaps_rollup"), "Pss:") + kib(proc(pid, "status"), "VmPTE:");
     }
     return total;
@@ -168,9 +136,9 @@ void count_workers(Row& row, const std::string& log) {
     if (!served.empty()) {
         const auto [least, most] =
             std::ranges::minmax_element(served, {}, &std::pair<const std::string, double>::second);
-        row.results["workers"].push_back(static_cast<double>(served.size()));
-        row.results["min"].push_back(least->second);
-        row.results["max"].push_back(most->second);
+        row.add("workers", static_cast<double>(served.size()));
+        row.add("min", least->second);
+        row.add("max", most->second);
     }
 }
 
@@ -193,7 +161,7 @@ struct Connection {
     void receive() {
         const std::string bytes = client.receive(size);
         expect(bytes.size() == size, "サーバーが接続を閉じた");
-        expect<WrongEcho>(bytes == message(received++), "違うバイトが返った");
+        expect<std::logic_error>(bytes == message(received++), "違うバイトが返った");
     }
 };
 using Crowd = std::deque<Connection>;
@@ -213,7 +181,7 @@ int churn(const Endpoint& server, int count, Clock::time_point stop) {
             connection.client.finish_writing();
         }
         for (const Connection& connection : wave) {
-            expect<WrongEcho>(connection.client.receive(1).empty(), "余計なバイトが返った");
+            expect<std::logic_error>(connection.client.receive(1).empty(), "余計なバイトが返った");
         }
     }
     return finished;
@@ -276,36 +244,27 @@ Values probe(Connection& connection, std::chrono::milliseconds length) {
 
 // ---- 測る ----
 
-// load を window の間かけ、一回のコストを row に足す。そのあとのサーバーのようすを返す。
-Family measure_cost(Row& row, const std::function<int(Clock::time_point)>& load) {
+// load を window の間かけ、一回のコストを row に足す。
+void measure_cost(Row& row, const Server& server,
+                  const std::function<int(Clock::time_point)>& load) {
     load(Clock::now() + warm_up);
-    const Family before = family();
+    const double before = cpu_us(server);
     const double own = clock_us(CLOCK_PROCESS_CPUTIME_ID);
     const auto begin = Clock::now();
     const double operations = load(begin + window);
     const std::chrono::duration<double, std::milli> length = Clock::now() - begin;
-    row.results["kop/s"].push_back(operations / length.count());
-    row.results["gen us"].push_back((clock_us(CLOCK_PROCESS_CPUTIME_ID) - own) / operations);
-    Family after = family();
-    const double used = after.cpu() - before.cpu();
-    row.results["CPU us"].push_back(used / operations);
-    row.results["xfloor"].push_back(used / operations / floor_us);
-    return after;
+    row.add("kop/s", operations / length.count());
+    row.add("gen us", (clock_us(CLOCK_PROCESS_CPUTIME_ID) - own) / operations);
+    const double used = (cpu_us(server) - before) / operations;
+    row.add("CPU us", used);
+    row.add("xfloor", used / floor_us);
 }
 
 void measure_churn(Row& row, const Server& server) {
-    std::set<pid_t> serving; // 一本をつないでいる間にいるプロセス
-    {
-        Connection connection{Client(server.endpoint)};
-        connection.send();
-        connection.receive();
-        serving = family().pids;
-    }
-    const Family after = measure_cost(
-        row, [&](Clock::time_point stop) { return churn(server.endpoint, row.connections, stop); });
-    // 子プロセスが去ったのに、その CPU 時間がどこにもない: 親プロセスが SIGCHLD を無視していると、
-    // カーネルは子プロセスの分をだれの勘定にも入れない。
-    if (after.dead == 0 && !std::ranges::includes(after.pids, serving)) {
+    measure_cost(row, server, [&](Clock::time_point stop) {
+        return churn(server.endpoint, row.connections, stop);
+    });
+    if (ignores_children(server)) {
         row.results.erase("CPU us");
         row.results.erase("xfloor");
     }
@@ -313,7 +272,7 @@ void measure_churn(Row& row, const Server& server) {
 }
 
 void measure_hold(Row& row, const Server& server) {
-    const double idle = memory_kib(family());
+    const double idle = memory_kib(server);
     Crowd crowd;
     int holding = 0;
     try {
@@ -329,23 +288,24 @@ void measure_hold(Row& row, const Server& server) {
         row.limited = holding > 0;
         throw std::runtime_error(std::to_string(holding) + " 本まで: " + error.what());
     }
-    const Family serving = family();
-    row.results["proc"].push_back(static_cast<double>(serving.pids.size()));
-    row.results["thr"].push_back(serving.threads);
-    row.results["KiB"].push_back((memory_kib(serving) - idle) / row.connections);
-
     probe(crowd.front(), warm_up);
-    const double before = family().cpu();
+    const double before = cpu_us(server);
+    const Usage usage = server.usage();
+    row.add("proc", usage.processes);
+    row.add("thr", usage.threads);
+    row.add("KiB", (memory_kib(server) - idle) / row.connections);
     const Values latencies = probe(crowd.front(), window);
     const auto count = latencies.size();
-    row.results["one us"].push_back((family().cpu() - before) / static_cast<double>(count));
-    row.results["p50 us"].push_back(latencies[count / 2]);
-    row.results["p99 us"].push_back(latencies[count * 99 / 100]);
+    row.add("one us", (cpu_us(server) - before) / static_cast<double>(count));
+    row.add("p50 us", latencies[count / 2]);
+    row.add("p99 us", latencies[count * 99 / 100]);
 
-    measure_cost(row, [&](Clock::time_point stop) { return echo_everywhere(crowd, 1, stop); });
+    const auto echo = [&](std::size_t step) {
+        return [&, step](Clock::time_point stop) { return echo_everywhere(crowd, step, stop); };
+    };
+    measure_cost(row, server, echo(1));
     if (row.next != nullptr) {
-        measure_cost(*row.next,
-                     [&](Clock::time_point stop) { return echo_everywhere(crowd, 100, stop); });
+        measure_cost(*row.next, server, echo(100));
     }
 }
 
@@ -377,7 +337,7 @@ void measure_floor(Row& row) {
         std::ranges::for_each(crowd, &Connection::receive);
     }
     floor_us = used / operations;
-    row.results["CPU us"].push_back(floor_us);
+    row.add("CPU us", floor_us);
 }
 
 void pin_to(int number) {
@@ -388,25 +348,17 @@ void pin_to(int number) {
 }
 
 void measure(Row& row) {
-    if (row.limited || row.load == "1%") {
-        return; // 持てないと、もうわかっている。1% は、hold といっしょに測る
+    pin_to(server_cpu); // ここで起こしたプロセスは、その子孫も、ずっとここで動く
+    if (row.load == "floor") {
+        measure_floor(row);
+        return;
     }
-    try {
-        pin_to(server_cpu); // ここで起こしたプロセスは、その子孫も、ずっとここで動く
-        if (row.load == "floor") {
-            measure_floor(row);
-            return;
-        }
-        const Server server = row.command.find("{port}") == std::string::npos
-                                  ? Server({row.command})
-                                  : Server::foreign(row.command);
-        pin_to(generator_cpu);
-        row.linkage = linkage_of(server.pid());
-        (row.load == "churn" ? measure_churn : measure_hold)(row, server);
-    } catch (const std::exception& error) {
-        row.failures += row.limited ? 0 : 1;
-        row.note = row.note.empty() ? error.what() : row.note;
-    }
+    const Server server = row.command.find("{port}") == std::string::npos
+                              ? Server({row.command})
+                              : Server::foreign(row.command);
+    pin_to(generator_cpu);
+    row.linkage = linkage_of(server.listener);
+    (row.load == "churn" ? measure_churn : measure_hold)(row, server);
 }
 
 // ---- 報告する ----
@@ -437,12 +389,10 @@ std::string cell(const Row& row, const std::string& head) {
     const auto begin = head.find_first_not_of(' ');
     const auto range = head.find(" [");
     const auto found = row.results.find(head.substr(begin, range - begin));
-    std::string text = "-";
-    if (found != row.results.end()) {
+    std::string text = found == row.results.end() ? "-" : number(median(found->second));
+    if (text != "-" && range != head.npos && rounds > 1) {
         const auto [least, most] = std::ranges::minmax(found->second);
-        text = number(median(found->second));
-        text += range == head.npos || rounds == 1 ? ""
-                                                  : " [" + number(least) + "-" + number(most) + "]";
+        text += " [" + number(least) + "-" + number(most) + "]";
     }
     return std::string(head.size() - std::min(head.size(), text.size()), ' ') + text;
 }
@@ -464,10 +414,7 @@ void print_table(const std::deque<Row>& rows, const std::vector<std::string>& he
         for (const std::string& head : row.results.empty() ? std::vector<std::string>() : heads) {
             std::printf(" %s", cell(row, head).c_str());
         }
-        if (row.failures > 0) {
-            std::printf(" 失敗 %d 回:", row.failures);
-        }
-        std::printf("%s%s", row.note.empty() ? "" : " ", row.note.c_str());
+        std::printf("%s", row.note.c_str());
     }
     std::printf("\n");
 }
@@ -519,15 +466,15 @@ void choose_cpus() {
 
 // hold の一行では二度測る。用意には、一本に 0.2 ミリ秒ほどかかる。
 void announce(const std::deque<Row>& rows) {
-    std::chrono::duration<double, std::ratio<60>> each{};
+    std::chrono::duration<double, std::ratio<60>> minutes{};
     for (const Row& row : rows) {
-        each += (window + warm_up) * (row.load == "hold" ? 2 : 1);
-        each += row.load == "hold" ? row.connections * 200us : 0us;
+        minutes += window + warm_up;
+        minutes += row.load == "hold" ? window + warm_up + row.connections * 200us : 0us;
     }
     std::printf("およそ %.1f 分かかります%s。\n"
                 "サーバーは CPU %d に、負荷をかける側は CPU %d に固定します%s。\n"
                 "%d ラウンドの中央値 [最小-最大] です。一つの測定は %.1f 秒です。\n",
-                rounds * each.count(), rounds > 1 ? " (QUICK=1 で短くなります)" : "", server_cpu,
+                rounds * minutes.count(), rounds > 1 ? " (QUICK=1 で短くなります)" : "", server_cpu,
                 generator_cpu,
                 server_cpu == generator_cpu ? " (一つしかなく、取りあうので、目安の値です)" : "",
                 rounds, std::chrono::duration<double>(window).count());
@@ -542,12 +489,9 @@ std::string environment(const char* name) {
 } // namespace
 
 int main(int argc, char* argv[]) try {
-    if (argc < 3) {
-        std::fprintf(stderr, "usage: [QUICK=1] [SERVERS='COMMAND {port}; ...'] %s CSV SERVER...\n",
-                     argv[0]);
-        return 2;
-    }
-    std::vector<std::string> commands(argv + 2, argv + argc);
+    std::vector<std::string> commands(argv + 1, argv + argc);
+    const std::string csv = commands.at(0);
+    commands.erase(commands.begin());
     std::istringstream servers(environment("SERVERS"));
     for (std::string command; std::getline(servers >> std::ws, command, ';');) {
         commands.push_back(command);
@@ -576,17 +520,29 @@ int main(int argc, char* argv[]) try {
     descriptors.rlim_cur = descriptors.rlim_max;
     setrlimit(RLIMIT_NOFILE, &descriptors);
     deadline = 3s;
+    bool failed = false;
     for (int round = 0; round < rounds; ++round) { // A B C A B C: 時によるむらを分けあう
         for (Row& row : rows) {
-            measure(row);
-            end_family();
+            if (row.limited || row.load == "1%") {
+                continue; // 持てないと、もうわかっている。1% は、hold といっしょに測る
+            }
+            try {
+                measure(row);
+            } catch (const std::exception& error) {
+                failed = failed || !row.limited;
+                row.note = std::string(row.limited ? " " : " 失敗: ") + error.what();
+            }
+            eventually([] { // サーバーに先立たれたプロセスも、終わるのを待って回収する
+                while (waitpid(-1, nullptr, WNOHANG) > 0) {
+                }
+                return children_of(getpid()).empty();
+            });
         }
     }
 
-    write_csv(argv[1], rows);
+    write_csv(csv, rows);
     print_table(rows, {" CPU us [min-max]", "xfloor", "gen us", " kop/s [min-max]", "workers",
                        " min", " max"});
-    const bool failed = std::ranges::any_of(rows, [](const Row& row) { return row.failures > 0; });
     std::erase_if(rows, [](const Row& row) { return !row.results.contains("p50 us"); });
     print_table(rows, {"p50 us [min-max]", " p99 us [min-max]", "one us", "  KiB [min-max]", "proc",
                        " thr"});
