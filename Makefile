@@ -54,7 +54,7 @@ diff%:
 	@sh tests/diff.sh $* '$(FROM)' $(CHAPTERS)
 
 demo: $(BINARIES) $(BUILD)/demo ## 三つのクライアントがどう待たされるかを見る (SVG=demo.svg で絵にもする)
-	@$(BUILD)/demo $(if $(SVG),--svg '$(SVG)') $(BINARIES)
+	@SVG='$(SVG)' $(BUILD)/demo $(BINARIES)
 
 test: $(filter setup,$(MAKECMDGOALS)) ## すべてのテストを走らせる
 	@$(MAKE) -s $(PARALLEL) all $(BUILD)/tests

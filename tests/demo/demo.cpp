@@ -1,5 +1,5 @@
 // 三つのクライアントが続けて来たとき、だれがどれだけ待たされるかを測り、章ごとに図にする:
-// demo [--svg ファイル] サーバー...
+// demo サーバー...。環境変数 SVG のファイルにも描く。
 
 #include "common/log.h"
 #include "tests/outside/client.h"
@@ -9,12 +9,12 @@
 #include <cerrno>
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <future>
 #include <iomanip>
 #include <iostream>
-#include <iterator>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -92,7 +92,9 @@ std::vector<Visit> measure(const std::string& program) {
             std::async(std::launch::async, talk, Client(server.endpoint), name, start, connected));
     }
     std::vector<Visit> visits;
-    std::ranges::transform(clients, std::back_inserter(visits), &std::future<Visit>::get);
+    for (std::future<Visit>& client : clients) {
+        visits.push_back(client.get());
+    }
     return visits;
 }
 
@@ -121,43 +123,41 @@ std::string measure_among_silent(const std::string& program) {
     return text.str();
 }
 
-// server.cpp の最初の行 "// 第1章 反復サーバー (iterative server): ..." から題を取る。
+// chapters/NN-名前/server.cpp の最初の行 "// 第1章 反復サーバー (iterative server): ..."
+// から題を取る。
 std::string title_of(const std::string& program) {
-    std::string name = std::filesystem::path(program).filename().string();
-    std::error_code ignored; // フォルダーがなければ、空として回る
-    for (const auto& folder : std::filesystem::directory_iterator("chapters", ignored)) {
-        const std::string number = folder.path().filename().string().substr(0, 2);
+    const std::string number = program.substr(program.size() - std::min<size_t>(program.size(), 2));
+    for (const auto& folder : std::filesystem::directory_iterator("chapters")) {
         std::string line;
-        if (name == "chapter" + number &&
-            std::getline(std::ifstream(folder.path() / "server.cpp"), line) &&
-            line.starts_with("// ")) {
+        if (folder.path().filename().string().starts_with(number + "-") &&
+            std::getline(std::ifstream(folder.path() / "server.cpp"), line)) {
             return line.substr(3, line.find(':') - 3);
         }
     }
-    return name;
+    return program;
 }
 
 // 図の下の一行。章の番号からでなく、測った値から言う。
 std::string conclusion(const std::vector<Visit>& visits) {
     std::ostringstream text;
+    text << std::fixed << std::setprecision(1);
     for (const Visit& visit : visits) {
         if (visit.waited()) {
-            text << (text.tellp() > 0 ? "、" : "") << visit.name << " は " << std::fixed
-                 << std::setprecision(1) << visit.waiting() << " 秒";
+            text << (text.tellp() > 0 ? "、" : "") << visit.name << " は " << visit.waiting()
+                 << " 秒";
         }
     }
+    const bool waited = text.tellp() > 0;
     // 入れ替わりの瞬間は測り方で揺れるので、A が話しているまん中で数える。
     const double middle = (visits[0].answered + visits[0].left) / 2;
     const auto together =
         std::ranges::count_if(visits, [&](const Visit& visit) { return visit.served_at(middle); });
     const char* const served[] = {"", "話せるのは一度に一人だけ。", "話せるのは一度に二人まで。",
                                   "三人とも同時に話せた。"};
-    if (text.tellp() > 0) {
-        text << "待たされた。" << served[together];
-    } else {
+    text << (waited ? "待たされた。" : "だれも待たない。") << served[together];
+    if (!waited) {
         const double longest = std::ranges::max(visits, {}, &Visit::waiting).waiting();
-        text << "だれも待たない。" << served[together] << "最初の返事まで最長 "
-             << std::ceil(longest * 1000) << " ミリ秒。";
+        text << "最初の返事まで最長 " << std::lround(std::ceil(longest * 1000)) << " ミリ秒。";
     }
     return text.str();
 }
@@ -199,52 +199,43 @@ void draw_svg(std::ostream& out, const std::vector<Chapter>& chapters, double lo
     const double scale = std::min(660 / longest, 220.0); // 一秒の画素数
     const auto column = [&](double time) { return 56 + std::lround(time * scale); };
     const auto text = [&](const char* style, long x, long y, const std::string& content) {
-        out << "<text class='" << style << "' x='" << x << "' y='" << y << "'>";
-        for (const char c : content) {
-            out << (c == '&' ? "&amp;" : c == '<' ? "&lt;" : std::string(1, c));
-        }
-        out << "</text>\n";
+        out << "<text class='" << style << "' x='" << x << "' y='" << y << "'>" << content
+            << "</text>\n";
     };
     const auto bar = [&](const char* style, long x, long y, long width, int height) {
         out << "<rect class='" << style << "' x='" << x << "' y='" << y << "' width='" << width
             << "' height='" << height << "' rx='3'/>\n";
     };
-    const long height = 96 + 208 * std::ssize(chapters);
-    out << "<svg xmlns='http://www.w3.org/2000/svg' role='img' width='760' height='" << height
-        << "' viewBox='0 0 760 " << height << "'>\n<title>" << headline << "</title>\n"
-        << R"(<style>
+    out << "<svg xmlns='http://www.w3.org/2000/svg' role='img' viewBox='0 0 760 "
+        << 96 + 208 * chapters.size() << "' width='760'>\n<title>" << headline << "</title>"
+        << R"(
+<style>
 text { font: 14px "Noto Sans CJK JP", "Hiragino Sans", "Yu Gothic", sans-serif; fill: #1f2328 }
 .title { font-size: 16px; font-weight: bold }
-.program { font-size: 13px; fill: #656d76; text-anchor: end }
-.axis { font-size: 12px; fill: #656d76; text-anchor: middle }
-.waiting { fill: #ffdf9e; stroke: #d99a1c }
-.served { fill: #1f8a70; stroke: #1f8a70 }
-.grid { fill: #d8dee4 }
+.program { font-size: 13px; text-anchor: end }
+.axis { font-size: 12px; text-anchor: middle }
+.waiting { fill: #e6b450 }
+.served { fill: #23957a }
+.grid { fill: #8b949e }
 .paper { fill: #ffffff }
 @media (prefers-color-scheme: dark) {
 text { fill: #e6edf3 }
-.program, .axis { fill: #9fb0c3 }
-.waiting { fill: #5a4413; stroke: #e69f00 }
-.served { fill: #2ea88a; stroke: #2ea88a }
-.grid { fill: #3a4450 }
 .paper { fill: #0d1117 }
 }
 </style>
 <rect class='paper' width='100%' height='100%' rx='12'/>
 )";
     text("title", 28, 38, headline);
-    bar("waiting", 28, 54, 28, 12);
-    text("legend", 64, 65, "最初の返事を待つ");
-    bar("served", 208, 54, 28, 12);
-    text("legend", 244, 65, "相手をしてもらう");
+    text("legend", 28, 65,
+         "<tspan class='waiting'>■</tspan> 最初の返事を待つ "
+         "<tspan class='served'>■</tspan> 相手をしてもらう");
     long y = 112;
     for (const Chapter& chapter : chapters) {
         text("title", 28, y, chapter.title);
         text("program", 732, y, chapter.program);
         for (int second = 0; second <= longest; ++second) {
             bar("grid", column(second), y + 12, 1, 84);
-            text("axis", column(second), y + 110,
-                 std::to_string(second) + (second > 0 ? " 秒" : ""));
+            text("axis", column(second), y + 110, std::to_string(second) + " 秒");
         }
         for (long row = y + 16; const auto& [name, connected, answered, left] : chapter.visits) {
             text("name", 34, row + 15, {name});
@@ -262,42 +253,31 @@ text { fill: #e6edf3 }
 } // namespace
 
 int main(int argc, char* argv[]) {
-    std::string svg_path;
-    std::vector<Chapter> chapters;
-    for (int i = 1; i < argc; ++i) {
-        const std::string argument = argv[i];
-        if (argument == "--svg" && i + 1 < argc) {
-            svg_path = argv[++i];
-        } else {
-            chapters.push_back({argument, title_of(argument), {}, ""});
-        }
-    }
     const bool terminal = isatty(STDOUT_FILENO) == 1;
-    const auto progress = [&](const std::string& line) { // 端末でだけ見せ、あとで消す
-        std::cout << (terminal ? "\r\033[K" + line : "") << std::flush;
-    };
+    const char* const clear = terminal ? "\r\033[K" : ""; // 測っている間の一行は、あとで消す
+    std::vector<Chapter> chapters;
     double longest = 0; // どの章も同じ物差しで描く
-    for (auto& [program, title, visits, among_silent] : chapters) {
-        progress(title + " を測っています...");
+    for (const std::string& program : std::vector<std::string>(argv + 1, argv + argc)) {
+        const std::string title = title_of(program);
+        std::cout << clear << (terminal ? title + " を測っています..." : "") << std::flush;
         try {
-            visits = measure(program);
-            among_silent = measure_among_silent(program);
+            chapters.push_back({program, title, measure(program), measure_among_silent(program)});
         } catch (const std::exception& error) {
             const std::string reason = error.what();
-            progress("");
-            std::cerr << "error: " << program << ": " << reason.substr(0, reason.find('\n'))
-                      << "\n";
+            std::cerr << clear << "error: " << program << ": "
+                      << reason.substr(0, reason.find('\n')) << "\n";
             return 1;
         }
-        longest = std::max(longest, std::ranges::max(visits, {}, &Visit::left).left);
+        longest =
+            std::max(longest, std::ranges::max(chapters.back().visits, {}, &Visit::left).left);
     }
-    progress("");
+    std::cout << clear;
     draw_text(std::cout, chapters, longest, terminal);
-    if (!svg_path.empty()) {
-        std::ofstream file(svg_path);
+    if (const char* const path = std::getenv("SVG"); path != nullptr && *path != '\0') {
+        std::ofstream file(path);
         draw_svg(file, chapters, longest);
         if (!file.flush()) {
-            die_with_error(std::system_error(errno, std::generic_category(), "write " + svg_path));
+            die_with_error({errno, std::generic_category(), "write " + std::string(path)});
         }
     }
 }
