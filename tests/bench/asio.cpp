@@ -3,6 +3,7 @@
 
 #include <array>
 #include <asio.hpp>
+#include <cstdio>
 #include <memory>
 #include <utility>
 
@@ -47,11 +48,14 @@ void accept_next(tcp::acceptor& acceptor, tcp::endpoint& peer) {
     });
 }
 
-int main(int argc, char* argv[]) {
+int main(int argc, char* argv[]) try {
     const Socket server = listen_as_told(argc, argv);
     asio::io_context loop(1); // スレッドは一つ: 内部のロックを省ける
     tcp::acceptor acceptor(loop, tcp::v4(), dup(server.fd())); // acceptor も、閉じる持ち主
     tcp::endpoint peer;
     accept_next(acceptor, peer);
     loop.run();
+} catch (const std::exception& error) { // ハンドラーの、メモリ不足など
+    std::fprintf(stderr, "error: %s\n", error.what());
+    return 1;
 }
