@@ -15,6 +15,7 @@
 #include <future>
 #include <iomanip>
 #include <iostream>
+#include <iterator>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -92,9 +93,7 @@ std::vector<Visit> measure(const std::string& program) {
             std::async(std::launch::async, talk, Client(server.endpoint), name, start, connected));
     }
     std::vector<Visit> visits;
-    for (std::future<Visit>& client : clients) {
-        visits.push_back(client.get());
-    }
+    std::ranges::transform(clients, std::back_inserter(visits), &std::future<Visit>::get);
     return visits;
 }
 
