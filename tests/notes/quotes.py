@@ -53,9 +53,7 @@ def check_quotes(note, update):
         if whole is None:
             fail(block.place(), f'引用する {block.title} がありません')
             continue
-        at = find(block.lines, whole, position if block.title == own else 0)
-        if at == -1:
-            at = find(block.lines, whole)
+        at = max(find(block.lines, whole), find(block.lines, whole, position) if block.title == own else -1)
         if at == -1 and not (update and cut_again(block, whole)):
             report_difference(block, whole)
         if at == -1 or block.title != own:
@@ -71,23 +69,21 @@ def check_quotes(note, update):
 
 def cut_again(block, whole):
     """引用の最初と最後の行が今も見つかれば、その間を引用しなおす。"""
-    first, last = block.lines[:1], block.lines[-1:]
-    starts = [at for at, line in enumerate(whole) if [line] == first]
-    ends = [at for at, line in enumerate(whole) if [line] == last and at >= starts[0]] if starts else []
-    if len(starts) != 1 or not ends or len(ends) > 1 and last[0] not in ('}', '};'):
+    if not block.lines or whole.count(block.lines[0]) != 1:
         return False
-    block.note.edits.append((block, whole[starts[0]:ends[0] + 1]))
+    rest, last = whole[whole.index(block.lines[0]):], block.lines[-1]
+    if last not in rest or rest.count(last) > 1 and last not in ('}', '};'):
+        return False
+    block.note.edits.append((block, rest[:rest.index(last) + 1]))
     return True
 
 
 def report_difference(block, whole):
-    """いちばん似ているところと見比べて、最初に違う行を報告する。"""
-    def same(at):
-        return [a == b for a, b in zip(block.lines, whole[at:])] + [False]
-    at = max(range(len(whole)), key=lambda at: (same(at).index(False), sum(same(at))))
-    first = same(at).index(False)
-    quoted, real = block.lines[first:first + 1], whole[at + first:at + first + 1]
-    fail(block.place(1 + first), f'{block.title} と違います', *(quoted or [None]), *(real or [None]))
+    """本物にひと続きであるところまで読み、その次の行を報告する。"""
+    first = max((n for n in range(len(block.lines)) if find(block.lines[:n], whole) != -1), default=0)
+    at = find(block.lines[:first], whole) + first
+    real = whole[at] if 0 < at < len(whole) and first else None
+    fail(block.place(1 + first), f'{block.title} と違います', *block.lines[first:first + 1] or [None], real)
 
 
 INLINE_CODE = re.compile(r'(`+)(.+?)\1(?!`)')

@@ -70,17 +70,11 @@ def match(pairs, expected, actual, table):
 
 def match_in_any_order(pairs, expected, actual, table):
     """順番を問わずに、すべての行を一つずつ合わせる。"""
-    if not expected:
+    if pairs is None or not expected:
         return pairs
-    choices = [[at for at, line in enumerate(actual) if match(pairs, wanted, line, table) is not None]
-               for wanted in expected]
-    first = min(range(len(expected)), key=lambda at: len(choices[at]))  # 迷いの少ないものから決める
-    for at in choices[first]:
-        found = match_in_any_order(match(pairs, expected[first], actual[at], table),
-                                   expected[:first] + expected[first + 1:], actual[:at] + actual[at + 1:], table)
-        if found is not None:
-            return found
-    return None
+    choices = (match_in_any_order(match(pairs, expected[0], line, table), expected[1:],
+                                  actual[:at] + actual[at + 1:], table) for at, line in enumerate(actual))
+    return next((found for found in choices if found is not None), None)
 
 
 class Terminal:
@@ -138,22 +132,14 @@ class Terminal:
         self.fd, self.running = None, False
 
 
-def processes():
-    """端末で始まって、まだ生きているプロセス: セッションの番号 (端末の bash の PID) の辞書。"""
-    parents, sessions = {}, {}
-    for path in glob.glob('/proc/[0-9]*/stat'):
-        with contextlib.suppress(OSError):  # ちょうど終わったものは読めない
-            with open(path, errors='replace') as file:
-                state, parent, _, session, *others = file.read().rpartition(')')[2].split()
-            pid = int(path.split('/')[2])
-            parents[pid] = int(parent)
-            if state != 'Z' or int(others[13]) > 1:  # スレッドが残っていれば、まだ終わっていない
-                sessions[pid] = int(session)
-    found, children = set(), {os.getpid()}
-    while children:
-        children = {pid for pid in parents if parents[pid] in children}
-        found |= children
-    return {pid: sessions[pid] for pid in found & set(sessions)}
+def processes(ancestor='self'):
+    """端末で始まったプロセス。終わったものは reap が回収する。"""
+    found = set()
+    for path in glob.glob(f'/proc/{ancestor}/task/*/children'):
+        with contextlib.suppress(OSError), open(path) as file:  # ちょうど終わったものは読めない
+            for pid in map(int, file.read().split()):
+                found |= {pid} | processes(pid)
+    return found
 
 
 def snapshot():
@@ -181,9 +167,11 @@ class MissingTool(Exception):
     """道具が入っていない。引数は、ブロックの中の行番号と、道具の名前。"""
 
 
-def missing_tool(command):
-    words = re.findall(r'(?:^\$|[|;&(]|\b(?:sudo|time|exec)) *(?:\w+=\S* +)*(?=([\w.-]+))', command)
-    return next((word for word in words if word in OPTIONAL_TOOLS and not shutil.which(word)), None)
+def require_tools(step):
+    words = re.findall(r'(?:^\$|[|;&(]|\b(?:sudo|time|exec)) *(?:\w+=\S* +)*(?=([\w.-]+))', step.text)
+    for word in OPTIONAL_TOOLS & set(words):
+        if not shutil.which(word):
+            raise MissingTool(step.offset, word)
 
 
 class Replay:
@@ -235,8 +223,7 @@ class Replay:
             terminal.interrupted = step.text == '^C'
             os.write(terminal.fd, (KEYS.get(step.text) or step.text[:-1].rstrip() + '\n').encode())
             return step.text
-        if missing_tool(step.text):
-            raise MissingTool(step.offset, missing_tool(step.text))
+        require_tools(step)
         # 前に出た PID やポートは、本物に置き換えて打つ。
         known = {noted: real for (kind, noted), (_, real) in self.pairs.items() if kind in ('番号', 'ポート')}
         text = re.sub(r'(?<![\w.])\d{2,}(?![\w.])', lambda number: known.get(number[0], number[0]), step.text)
@@ -317,37 +304,36 @@ class Replay:
             if self.drain(0.02):
                 continue
             waited = time.monotonic() - start
-            alone = not terminal.running and list(processes().values()).count(terminal.pid) <= 1
+            alone = not terminal.running and not self.running()
             if alone or waited > 10 * TIMEOUT or waited > TIMEOUT and self.still():
                 self.drain()
                 return condition()
         return True
+
+    def running(self):
+        """端末の bash のほかに、残っているプロセス。"""
+        return processes() - {terminal.pid for terminal in self.terminals.values()}
 
     def interrupt_all(self):
         """読み手は、見出しが変わると、動かしたものを Ctrl-C で止める。それで何も残らないこと。"""
         for terminal in self.terminals.values():
             if terminal.running:
                 os.write(terminal.fd, KEYS['^C'].encode())
-        shells = {terminal.pid for terminal in self.terminals.values()}
         limit = time.monotonic() + TIMEOUT
-        while set(processes()) - shells and time.monotonic() < limit:
+        while self.running() and time.monotonic() < limit:
             self.drain(0.02)
-        for pid in set(processes()) - shells:
+        for pid in self.running():
             with contextlib.suppress(OSError), open(f'/proc/{pid}/cmdline') as file:
                 raise Different(len(self.block.lines), '節の終わりに、Ctrl-C で止まらないものが残ります',
                                 None, file.read().replace('\0', ' '))
 
     def end(self):
         """この節で始まったプロセスを、すべて終わらせる。"""
-        start, signals = time.monotonic(), [signal.SIGHUP, signal.SIGCONT]
-        while processes() and time.monotonic() - start < TIMEOUT:
-            if time.monotonic() - start > 2:
-                signals = [signal.SIGKILL]
+        limit = time.monotonic() + TIMEOUT
+        while processes() and time.monotonic() < limit:
             for pid in processes():
                 with contextlib.suppress(ProcessLookupError):
-                    for number in signals:
-                        os.kill(pid, number)
-            signals = []
+                    os.kill(pid, signal.SIGKILL)
             time.sleep(0.01)
             reap()
         for terminal in self.terminals.values():
