@@ -19,12 +19,8 @@ build_in() {
 
 # "$@" を走らせ、終わらせた一つ目のテストの名前を書く。止まってしまうのも、気づかれたうちに入れる。
 notice() {
-    CONNECTIONS=1000 SILENT=200 timeout 300 "$@" >"$copy/out" 2>&1
-    case $? in
-    0) return 1 ;;
-    124) echo '(300 秒たっても終わらない)' ;;
-    *) grep -q '^TEST CASE: ' "$copy/out" && sed -n 's/^TEST CASE:  *//p' "$copy/out" | head -n 1 || echo '(テストの外)' ;;
-    esac
+    ! CONNECTIONS=1000 SILENT=200 timeout 300 "$@" >"$copy/out" 2>&1 || return
+    sed -n 's/^TEST CASE:  *//p' "$copy/out" | grep -m 1 . || echo '(テストの外か、300 秒たっても終わらない)'
 }
 
 if [ $# -eq 4 ]; then # 一行だけ: 消して作り、だれが気づいたかを書く
