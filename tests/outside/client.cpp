@@ -26,7 +26,11 @@ short wait_for(int fd, short events, int milliseconds) {
 // 空回りしているだけのサーバーは、それから CPU を 2 秒使うところまでしか待たない。
 short wait_for(int fd, short events) {
     const auto seconds = static_cast<int>(deadline.count());
-    short happened = wait_for(fd, events, seconds * 1000);
+    Hope hope;
+    short happened = wait_for(fd, events, 100);
+    for (int i = 1; i < seconds * 10 && happened == 0 && !hope.lost(); ++i) {
+        happened = wait_for(fd, events, 100);
+    }
     const double used = happened == 0 && present ? present->usage().cpu_seconds : 0;
     for (int i = 0; i < 2 * seconds && happened == 0 && present && !present->asleep() &&
                     present->usage().cpu_seconds - used < 2;
@@ -36,22 +40,19 @@ short wait_for(int fd, short events) {
     return happened;
 }
 
-[[noreturn]] void fail(const char* call, int error) {
-    throw std::runtime_error(std::string(call) + ": " + std::strerror(error));
+[[noreturn]] void fail(const char* what, int error) {
+    throw std::runtime_error(what + std::string(" (") + std::strerror(error) + ")");
 }
 
-// 待つのをやめる。bytes は、そこまでに届いたもの。
-[[noreturn]] void give_up(const char* what, std::string_view bytes = "") {
-    throw std::runtime_error(std::to_string(deadline.count()) + " 秒待っても" + what +
-                             " (届いたのは " + std::to_string(bytes.size()) + " バイト: \"" +
-                             std::string(bytes.substr(0, 40)) + "\")");
+[[noreturn]] void give_up(const std::string& what) {
+    throw std::runtime_error("いくら待っても、" + what);
 }
 
 // 一部でも送れれば、その長さ。いま送れなければ 0。
 std::size_t send_some(int fd, const char* data, std::size_t size) {
     const ssize_t n = send(fd, data, size, MSG_NOSIGNAL);
     if (n == -1 && errno != EAGAIN && errno != EINTR) {
-        fail("send", errno);
+        fail("サーバーが接続を打ち切った", errno);
     }
     return n == -1 ? 0 : static_cast<std::size_t>(n);
 }
@@ -60,7 +61,7 @@ std::size_t send_some(int fd, const char* data, std::size_t size) {
 bool receive_some(int fd, char* data, std::size_t& size) {
     const ssize_t n = recv(fd, data, size, 0);
     if (n == -1 && errno != EAGAIN && errno != EINTR) {
-        fail("recv", errno);
+        fail("サーバーが接続を打ち切った", errno);
     }
     size = n == -1 ? 0 : static_cast<std::size_t>(n);
     return n != -1;
@@ -112,13 +113,13 @@ Client::Client(const Endpoint& server)
     int error = connect(fd(), server.address(), server.length) == 0 ? 0 : errno;
     if (error == EINPROGRESS) {
         if (wait_for(fd(), POLLOUT) == 0) {
-            give_up("つながらない");
+            give_up("接続できない");
         }
         socklen_t length = sizeof error;
         getsockopt(fd(), SOL_SOCKET, SO_ERROR, &error, &length);
     }
     if (error != 0) {
-        fail("connect", error);
+        fail("サーバーに接続できない", error);
     }
 }
 
@@ -141,7 +142,8 @@ std::string Client::receive(std::size_t size) const {
     char buffer[65536];
     while (bytes.size() < size) {
         if (wait_for(fd(), POLLIN) == 0) {
-            give_up(size == SIZE_MAX ? "サーバーが閉じない" : "続きが届かない", bytes);
+            give_up((size == SIZE_MAX ? "サーバーが閉じない" : "続きが届かない") +
+                    (" (届いたのは " + std::to_string(bytes.size())) + " バイト)");
         }
         std::size_t n = std::min(sizeof buffer, size - bytes.size());
         if (receive_some(fd(), buffer, n) && n == 0) {
@@ -197,10 +199,9 @@ StreamResult Client::echo_random_stream(std::uint64_t seed, std::size_t total,
         const short events =
             wait_for(fd(), static_cast<short>(begin < end ? POLLIN | POLLOUT : POLLIN));
         if (events == 0) {
-            const std::string what = std::to_string(deadline.count()) + " 秒待っても";
-            return {what + (received == total
-                                ? "サーバーが閉じない"
-                                : "続きが届かない: " + length_problem(received, total)),
+            return {"いくら待っても、" +
+                        (received == total ? "サーバーが閉じない"
+                                           : "続きが届かない: " + length_problem(received, total)),
                     received};
         }
         if ((events & POLLOUT) != 0 && begin < end) {

@@ -41,8 +41,8 @@ Usage usage_of(pid_t pid) {
     Usage usage;
     usage.descriptors = static_cast<int>(entries(proc + "/fd").size());
     usage.threads = static_cast<int>(entries(proc + "/task").size());
-    long total = 0;
-    std::ifstream(proc + "/statm") >> total >> usage.resident_kib;
+    std::ifstream(proc + "/statm") >> usage.virtual_kib >> usage.resident_kib;
+    usage.virtual_kib *= sysconf(_SC_PAGESIZE) / 1024;
     usage.resident_kib *= sysconf(_SC_PAGESIZE) / 1024;
     const Stat stat = stat_of(std::to_string(pid));
     usage.processes = stat.state == 0 ? 0 : 1;

@@ -12,6 +12,7 @@ struct Usage {
     int descriptors = 0;
     int threads = 0;
     long resident_kib = 0;
+    long virtual_kib = 0;
     int processes = 0; // ゾンビも数える
     int zombies = 0;
     double cpu_seconds = 0; // これまでに使った CPU 時間

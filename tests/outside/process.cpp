@@ -11,6 +11,7 @@
 #include <random>
 #include <sstream>
 #include <stdexcept>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -20,11 +21,11 @@ namespace {
 
 constexpr uid_t nobody = 65534;
 
-// 名前のない一時ファイル。パイプと違い、だれも読まなくても書き手が止まらない。
+// メモリの中のファイル。パイプと違い、だれも読まなくても書き手が止まらない。/tmp
+// に書けなくてもよい。
 Socket temporary_file() {
-    char path[] = "/tmp/echo-test-XXXXXX";
-    Socket file{mkostemp(path, O_CLOEXEC | O_APPEND)};
-    unlink(path);
+    Socket file{memfd_create("output", MFD_CLOEXEC)};
+    fcntl(file.fd(), F_SETFL, O_APPEND);
     return file;
 }
 
@@ -75,6 +76,30 @@ void change_group(pid_t from, pid_t to) {
     }
 }
 
+// 親プロセスが先に終わり、自分の子になったもの (デーモン) を終わらせる。いれば true。
+bool end_daemons() {
+    bool found = false;
+    for (const pid_t child : children_of(getpid())) {
+        const pid_t group = stat_of(std::to_string(child)).group;
+        if (group != getpgrp() && std::ranges::find(groups, group) == std::end(groups)) {
+            kill(-group, SIGKILL);
+            waitpid(child, nullptr, 0);
+            found = true;
+        }
+    }
+    return found;
+}
+
+// 読者に見せる、シグナルの名前。
+std::string name_of_signal(int number) {
+    constexpr std::pair<int, const char*> names[] = {
+        {SIGABRT, "SIGABRT"}, {SIGBUS, "SIGBUS"},   {SIGFPE, "SIGFPE"},
+        {SIGILL, "SIGILL"},   {SIGINT, "SIGINT"},   {SIGKILL, "SIGKILL"},
+        {SIGPIPE, "SIGPIPE"}, {SIGSEGV, "SIGSEGV"}, {SIGTERM, "SIGTERM"}};
+    const auto* const found = std::ranges::find(names, number, &std::pair<int, const char*>::first);
+    return found == std::end(names) ? strsignal(number) : found->second;
+}
+
 std::vector<std::string> with_arguments(std::vector<std::string> command,
                                         const std::string& address,
                                         const Process::Options& options) {
@@ -94,19 +119,39 @@ std::vector<std::string> with_arguments(std::vector<std::string> command,
 
 bool eventually(const std::function<bool()>& condition, std::chrono::seconds limit) {
     const auto end = std::chrono::steady_clock::now() + limit;
-    while (!condition()) {
-        if (std::chrono::steady_clock::now() > end) {
-            return false;
+    Hope hope;
+    for (int times = 1; !condition(); ++times) {
+        if (std::chrono::steady_clock::now() > end || (times % 50 == 0 && hope.lost())) {
+            return condition();
         }
         std::this_thread::sleep_for(std::chrono::milliseconds{2});
     }
     return true;
 }
 
+bool Hope::lost() {
+    if (!impatient || present == nullptr) {
+        return false;
+    }
+    const double used = present->usage().cpu_seconds;
+    begin_ = begin_ < 0 ? used : begin_;
+    const long now = switches_while_asleep(tasks_of(present->family()));
+    if (now == -1 || now != switches_) {
+        switches_ = now;
+        since_ = std::chrono::steady_clock::now();
+        return used - begin_ > 4;
+    }
+    return std::chrono::steady_clock::now() - since_ > std::chrono::seconds{2};
+}
+
 Process::Process(const std::vector<std::string>& command) : Process(command, Options{}) {}
 
 Process::Process(const std::vector<std::string>& command, const Options& options)
     : output_(temporary_file()), errors_(temporary_file()) {
+    latest.clear();
+    for (const std::string& word : command) {
+        latest += (latest.empty() ? "" : " ") + word;
+    }
     const Socket input{
         open(options.input.empty() ? "/dev/null" : options.input.c_str(), O_RDONLY | O_CLOEXEC)};
     // 利用者を変えたあとでは読めないフォルダーにあっても、開いておけば実行できる。
@@ -195,6 +240,7 @@ Usage Process::usage() const {
         total.descriptors += usage.descriptors;
         total.threads += usage.threads;
         total.resident_kib += usage.resident_kib;
+        total.virtual_kib += usage.virtual_kib;
         total.processes += usage.processes;
         total.zombies += usage.zombies;
         total.cpu_seconds += usage.cpu_seconds;
@@ -322,11 +368,15 @@ Server Server::foreign(const std::string& command, const Options& options) {
     };
     fill("{port}", place.port);
     Process::Numbers numbers = options.numbers; // 先にあるものが勝つ
-    numbers.insert(numbers.end(),
-                   {{"idle-ms", "60000"}, {"clients", "20000"}, {"grace-ms", "5000"}});
+    numbers.insert(numbers.end(), {{"idle-ms", "60000"},
+                                   {"clients", "20000"},
+                                   {"grace-ms", "5000"},
+                                   {"threads", "64"},
+                                   {"loops", "2"}});
     for (const auto& [name, number] : numbers) {
         fill("{" + name + "}", number);
     }
+    prctl(PR_SET_CHILD_SUBREAPER, 1); // 裏へ回ったものは、自分の子になる
     return {filled, std::move(place), options};
 }
 
@@ -347,6 +397,13 @@ Server::Server(const std::string& command, Place place, Options options)
     };
     // 起動には時間がかかることもあるので、deadline が短くても待つ。
     const bool listening = eventually(listens, std::max(deadline, std::chrono::seconds{30}));
+    eventually([this] { return asleep(); }, std::chrono::seconds{1}); // 待ち受けてから裏へ回るもの
+    if (end_daemons()) {
+        throw std::runtime_error("サーバーが裏へ回りました "
+                                 "(デーモンになりました)。フォアグラウンドで動かしてください: " +
+                                 command);
+    }
+    prctl(PR_SET_CHILD_SUBREAPER, 0);
     if (!listening || listener == -1) {
         throw std::runtime_error("サーバーが待ち受けません: " + command + "\n" + testimony());
     }
@@ -363,11 +420,11 @@ Server::~Server() {
 std::string Server::testimony() {
     std::string text;
     // 終わりかけているなら、終わるまで待つ。
-    eventually([this] { return asleep(); }, std::chrono::seconds{1});
+    eventually([this] { return !running() || asleep(); }, std::chrono::seconds{3});
     if (!told_to_stop && !running()) {
         const int status = wait();
-        text = status > 128 ? "    サーバーは、シグナル " + std::to_string(status - 128) + " (" +
-                                  strsignal(status - 128) + ") で終わっていました\n"
+        text = status > 128 ? "    サーバーは、シグナル " + name_of_signal(status - 128) +
+                                  " で終わっていました\n"
                             : "    サーバーは、終了ステータス " + std::to_string(status) +
                                   " で終わっていました\n";
     }

@@ -17,6 +17,19 @@ inline std::chrono::seconds deadline{30};
 // condition が成り立つまで待つ。limit までに成り立たなければ false。
 bool eventually(const std::function<bool()>& condition, std::chrono::seconds limit = deadline);
 
+// 待つあいだ、時々たずねる: 今いるサーバーが、2 秒の間一度も動かずに眠っているか、待ちはじめてから
+// CPU を 4 秒使っても何も起きなければ、もう待たない。読者のサーバー (impatient) にだけ使う。
+class Hope {
+public:
+    bool lost();
+
+private:
+    double begin_ = -1;
+    long switches_ = -1;
+    std::chrono::steady_clock::time_point since_;
+};
+inline bool impatient = false;
+
 // 一つのプログラムと、そこから生まれたプロセスすべて (家族) の持ち主。消えるときにすべてを
 // 終わらせる。家族は同じプロセスグループにいるので、間のプロセスが先に終わっても分かる。
 class Process {
@@ -77,7 +90,8 @@ struct Server : Process {
                     const Options& options = {});
     // 起動の行を言わないサーバー。command の {port} をポートに、{idle-ms} {clients} {grace-ms} を
     // options.numbers か、どのテストの邪魔にもならない数に置きかえて sh に渡し、待ち受けるまで
-    // 待つ。試しにつないではみないので、サーバーはまだだれの相手もしていない。
+    // 待つ。裏へ回るもの (デーモン) は、終わらせて、std::runtime_error
+    // を投げる。試しにつないではみないので、サーバーはまだだれの相手もしていない。
     static Server foreign(const std::string& command, const Options& options = {});
 
     // 借りたポート。others は、そこですでに待ち受けているもの (前のサーバーの子プロセスなど)。
@@ -106,6 +120,7 @@ private:
 
 // 今いるサーバー。deadline が過ぎても眠っていなければ、遅いだけかもしれない。
 inline const Server* present = nullptr;
+inline std::string latest; // 最後に起こしたもの。テストが失敗したときに言う
 // foreign のサーバーの testimony。消えるときにここに足す。
 inline std::string last_words;
 
