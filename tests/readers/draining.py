@@ -1,32 +1,30 @@
-"""第8章と同じはたらきのサーバーを、Python の asyncio で書いたもの (make check が通すことを確かめる):
-draining.py port idle-ms clients grace-ms"""
+"""第8章と同じはたらき (asyncio): draining.py port idle-ms clients grace-ms"""
 
 import asyncio
-import os
 import signal
 import sys
 
 port, idle, limit, grace = (int(argument) for argument in sys.argv[1:])
-served = set()
-waiting = []  # 満員なので待っている人。まだ何も読まない
+served, waiting = set(), []  # waiting は、満員なので待っている人。まだ何も読まない
 stopping = False
 
 
 class Client(asyncio.Protocol):
+    timer = None
+
     def connection_made(self, transport):
         self.transport = transport
-        self.timer = None
         transport.pause_reading()
         waiting.append(self)
         admit()
 
-    def rest(self):  # 黙っていてよい時間を、ここから数える
+    def progress(self):  # 黙っていてよい時間を、ここから数える
         if self.timer:
             self.timer.cancel()
         self.timer = asyncio.get_running_loop().call_later(idle / 1000, self.transport.abort)
 
     def data_received(self, data):
-        self.rest()
+        self.progress()
         if not stopping:
             self.transport.write(data)
 
@@ -34,15 +32,14 @@ class Client(asyncio.Protocol):
         self.transport.pause_reading()
 
     def resume_writing(self):
-        self.rest()
+        self.progress()
         self.transport.resume_reading()
 
     def connection_lost(self, error):
         if self.timer:
             self.timer.cancel()
         served.discard(self)
-        if self in waiting:
-            waiting.remove(self)
+        waiting[:] = [client for client in waiting if client is not self]
         admit()
 
 
@@ -50,19 +47,16 @@ def admit():
     while waiting and len(served) < limit and not stopping:
         client = waiting.pop(0)
         served.add(client)
-        client.rest()
-        client.transport.resume_reading()
+        client.resume_writing()
     if stopping and not served:
         ended.set()
 
 
 def stop():
     global stopping
-    if stopping:
-        os._exit(1)
     stopping = True
     server.close()
-    for client in list(waiting):
+    for client in waiting:
         client.transport.abort()
     for client in served:
         client.transport.write_eof()  # 返すものを返してから、送る向きを閉じる
@@ -75,8 +69,8 @@ async def main():
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Client, "127.0.0.1", port, backlog=1000)
-    loop.add_signal_handler(signal.SIGTERM, stop)
-    loop.add_signal_handler(signal.SIGINT, stop)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
     await ended.wait()
 
 
