@@ -62,7 +62,7 @@ test: $(filter setup,$(MAKECMDGOALS)) ## すべてのテストを走らせる
 	@$(BUILD)/tests --build=$(BUILD) $(SUITES) $(TEST_FLAGS)
 
 check: $(if $(SERVER),$(BUILD)/tests $(filter $(BINARIES),$(SERVER))) ## 自分のサーバーを確かめる (make check SERVER='./my-server {port}' CHAPTER=02)
-	@sh tests/check.sh $(BUILD) $(or $(CHAPTER),01) $(TEST_FLAGS)
+	@sh tests/check/check.sh $(BUILD) $(or $(CHAPTER),01) $(TEST_FLAGS)
 
 bench: $(BINARIES) $(BUILD)/bench ## 接続と往復のコストを測って並べる (QUICK=1 で短く、CHAPTERS='05 06' で選ぶ、SERVERS='cmd {port}; ...' で追加)
 	@$(foreach p,$(filter-out $(FOUND),$(PEERS)),echo '$p は測りません: $(header_$p) がありません (make setup)';)

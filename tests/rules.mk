@@ -13,7 +13,7 @@ FOUND           := $(foreach p,$(PEERS),$(if $(wildcard /usr/include/$(header_$p
 SOURCES  := $(filter-out $(patsubst %,tests/bench/%.cpp,$(filter-out $(FOUND),$(PEERS))),\
               $(wildcard common/*.cpp chapters/*/*.cpp tests/*/*.cpp))
 HARNESS  := $(call objects,tests/outside/*.cpp common/*.cpp)
-TESTS    := $(call objects,tests/suite/main.cpp tests/suite/servers.cpp tests/suite/*_test.cpp)
+TESTS    := $(call objects,tests/suite/main.cpp tests/suite/servers.cpp tests/suite/*_test.cpp tests/check/*.cpp)
 UNIT     := $(call objects,tests/suite/unit_*.cpp)
 MUTANTS  := $(patsubst tests/mutants/%.patch,$(BUILD)/mutant/%,$(wildcard tests/mutants/*.patch))
 VARIANTS := $(patsubst tests/variants/%.patch,$(BUILD)/variant/%,$(wildcard tests/variants/*.patch))
@@ -22,8 +22,7 @@ MEASURED  = $(patsubst tests/variants/%.patch,$(BUILD)/variant/%,\
               $(shell grep -l $(NUMBERS:%=-e '^Chapter: %-') tests/variants/*.patch))
 # テストが動かすサーバーのうち、パッチで作るもの。サニタイザーつきでは、わざと壊したものは動かさない。
 TESTED   := $(VARIANTS) $(if $(SANITIZE),,$(BUILD)/mutant/sigpipe $(BUILD)/mutant/no-reuseaddr)
-# 診断のスイートは、表を作ってから make diagnosis が走らせる。
-SUITES   := -tse=diagnosis$(if $(SANITIZE),$(comma)mutant)
+SUITES   := $(if $(SANITIZE),-tse=mutant)
 
 # g++ 12 と 13 は、-O3 で std::string をつなぐと、ありもしない重なりを警告する (GCC のバグ 105651)。
 # それだけは誤りとしない。clang++ は -Wrestrict を知らない。
@@ -53,10 +52,9 @@ flaky: all $(BUILD)/tests $(TESTED) ## すべてのテストを、忙しい中�
 unit: $(BUILD)/unit ## common/ の単体テストだけを走らせる (macOS でも動く)
 	@$(BUILD)/unit
 
-diagnosis: ## どのわざと壊したサーバーにも make check が名前を言い、正しいものは通すことを確かめる
-	@$(MAKE) -s $(PARALLEL) all $(BUILD)/tests $(MUTANTS)
-	@$(MAKE) -s -j8 $(NUMBERS:%=$(BUILD)/diagnosis/%.tsv)
-	@$(BUILD)/tests --build=$(BUILD) -ts=diagnosis
+diagnosis: all $(BUILD)/tests ## どのわざと壊したサーバーにも make check が名前を言い、正しいものは通すことを確かめる
+	@$(MAKE) -s $(PARALLEL) $(MUTANTS)
+	@sh tests/check/diagnosis.sh $(BUILD) '$(COMPILE) $(LDFLAGS)'
 
 why: all $(BUILD)/tests ## サーバーの行を一つずつ消し、どのテストが気づくかを見る (make why CHAPTER=02)
 	@sh tests/check/why.sh $(BUILD) $(or $(CHAPTER),01) '$(COMPILE) $(LDFLAGS)'
@@ -123,13 +121,6 @@ $(MUTANTS) $(VARIANTS): $(BUILD)/%: tests/$$(*D)s/$$(*F).patch $(PATCHED)
 $(BUILD)/lint/node_modules: tests/notes/lint/package.json
 	@mkdir -p $(@D) && cp $< $(@D)
 	@npm install --prefix $(@D) --no-package-lock --no-audit --no-fund --silent && touch $@
-
-# 診断の表 (tests/check/table.sh)。PARTS='01 05' なら、部品を壊すパッチは、その章だけで試す。
-$(NUMBERS:%=$(BUILD)/diagnosis/%.tsv): $(BUILD)/diagnosis/%.tsv: $$(shell sh tests/check/table.sh fits $(BUILD) $$* $(PARTS))
-	@sh tests/check/table.sh rows $^ >$@
-$(BUILD)/diagnosis/%.out: tests/mutants/$$(*F).patch tests/check/patched.sh $(BUILD)/tests $(call objects,common/*.cpp) \
-		$$(wildcard chapters/$$(*D)-*/*.cpp chapters/$$(*D)-*/*.h common/*.h)
-	@sh tests/check/table.sh run $(BUILD) $@ '$(COMPILE) $(LDFLAGS)'
 
 # コンパイルのしかたを書いておくファイル。しかたが変われば新しくなり、すべてが作りなおされる。
 $(BUILD)/flags: FORCE

@@ -27,7 +27,7 @@ if [ $# -eq 4 ]; then # 一行だけ: 消して作り、だれが気づいたか
     copy=$why/$4
     mkdir "$copy"
     sed "$4d" "$source" >"$copy/server.cpp"
-    set -- "$build/tests" --program="$copy/server" --chapter="$chapter" --deadline=10 -ts=server,protocol,fault -aa=1
+    set -- "$build/tests" --program="$copy/server" --chapter="$chapter" --deadline=10 -ts='server,protocol*,fault' -aa=1
     if ! build_in "$copy" >"$copy/out" 2>&1; then
         echo 'コンパイラー'
     elif cmp -s "$copy/server.o" "$why/server.o"; then

@@ -114,7 +114,6 @@ bool applies(const Row& row, const Model& model) {
 void check_fault(const Model& model, const Row& row, int error) {
     const std::string syscall = row.syscall;
     const std::string message = std::strerror(error);
-    CAPTURE(model.name);
     CAPTURE(syscall);
     CAPTURE(message);
     // 待ち受けソケットなどを預けるのは、失敗させない。
@@ -278,7 +277,6 @@ TEST_SUITE("fault") {
                 if (!call.used) {
                     continue;
                 }
-                CAPTURE(model.name);
                 CAPTURE(call.name);
                 // どのスレッドも失敗する。一つめが終わるのを遅らせて、次も来るようにする。
                 const std::string traced = "trace=exit_group," + call.syscall;
@@ -298,7 +296,6 @@ TEST_SUITE("fault") {
 
     TEST_CASE("待ち受けソケットを epoll に戻せなければ、戻せるまで試す" * needs_strace) {
         for (const Model& model : models_with(&Model::loops)) {
-            CAPTURE(model.name);
             // 待ち受けソケット、止める知らせ、一人目、満員なので外す。五回目で戻す。
             const Server server(failing("epoll_ctl", ENOMEM, "5", {model.program}), "",
                                 {.numbers = {{"clients", "1"}, {"loops", "1"}}});
@@ -314,7 +311,6 @@ TEST_SUITE("fault") {
 
     TEST_CASE("標準入出力が閉じていて、/dev/null も開けなければ、始めない" * needs_strace) {
         for (const Model& model : models()) {
-            CAPTURE(model.name);
             Process process(failing(
                 "?open,openat", ENOENT, "1",
                 {"-P", "/dev/null", "/bin/sh", "-c", "exec \"$0\" 0 <&- >&- 2>&-", model.program}));
@@ -356,7 +352,6 @@ TEST_SUITE("fault") {
     TEST_CASE("たくさん送ってくる人がいても、ほかの人の番は、すぐに回ってくる" * needs_strace) {
         for (const Model& model : models_with(&Model::events)) {
             for (const bool flooding_first : {true, false}) { // 後ろから見るイベントループもある
-                CAPTURE(model.name);
                 CAPTURE(flooding_first);
                 Server server(failing("recvfrom", EINTR, "65535", {model.program}), "",
                               {.numbers = model.crew_of("1")}); // 記録するだけ
@@ -401,7 +396,6 @@ TEST_SUITE("fault") {
         INFO("もう一度同じことをするには: ECHO_TEST_SEED=" << seed);
         const int times = number_from_environment("VISITS", 4);
         for (const Model& model : models_with(&Model::concurrent)) {
-            CAPTURE(model.name);
             Server server({model.program});
             settle(server); // 作っておくものがそろう
             const int before = usage_of(server.pid()).descriptors;
@@ -421,7 +415,6 @@ TEST_SUITE("fault") {
 
     TEST_CASE("SIGCHLD が降りつづいても、100 MB がそのまま返る") {
         for (const Model& model : models_with(&Model::forks)) {
-            CAPTURE(model.name);
             const Server server({model.program});
             // 一人は返事を読まず、相手の子プロセスを send(2) で待たせる。
             const Client stalled(server.endpoint);

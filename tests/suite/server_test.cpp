@@ -117,7 +117,6 @@ TEST_SUITE("server") {
         };
         for (const Model& model : models()) {
             for (const Row& row : rows) {
-                CAPTURE(model.name);
                 CAPTURE(std::string(row.address));
                 if (contains(row.reachable_at, ":") && !has_ipv6()) {
                     MESSAGE("IPv6 がないので確かめられない");
@@ -200,7 +199,6 @@ TEST_SUITE("server") {
             if (model.numbers.empty()) {
                 continue;
             }
-            CAPTURE(model.name);
             const std::string name = "--" + model.numbers.back();
             // 三つとも、数のほかは同じように始まる。
             for (const std::vector<std::string>& words :
@@ -233,7 +231,6 @@ TEST_SUITE("server") {
         };
         for (const Model& model : models()) {
             for (const Row& row : rows) {
-                CAPTURE(model.name);
                 CAPTURE(row.reason);
                 if (row.port == "1" && first_unprivileged <= 1) {
                     MESSAGE("この環境ではどのポートにも特権が要らないので確かめられない");
@@ -249,7 +246,6 @@ TEST_SUITE("server") {
 
     TEST_CASE("ログの PID とスレッド ID が、その章のモデルを見せる") {
         for (const Model& model : models()) {
-            CAPTURE(model.name);
             const Server server({model.program});
             for (int i = 0; i < 3; ++i) {
                 const Client client(server.endpoint);
@@ -287,10 +283,7 @@ TEST_SUITE("server") {
     }
 
     TEST_CASE("子プロセスが止められても、親プロセスは起こされない") {
-        for (const Model& model : models()) {
-            if (!model.forks) {
-                continue;
-            }
+        for (const Model& model : models_with(&Model::forks)) {
             const Server server({model.program});
             const Client client(server.endpoint);
             CHECK(client.echo("hello") == "hello");
@@ -331,7 +324,6 @@ TEST_SUITE("server") {
     TEST_CASE("標準入出力が閉じ、シグナルがブロックされていても、ログはクライアントに届かず、"
               "ゾンビは残らない") {
         for (const Model& model : models()) {
-            CAPTURE(model.name);
             sigset_t all;
             sigset_t before;
             sigfillset(&all);
@@ -358,7 +350,6 @@ TEST_SUITE("server") {
 
     TEST_CASE("ログの読み手が去っても (| head -1)、サービスは続く") {
         for (const Model& model : models()) {
-            CAPTURE(model.name);
             // 最初の行だけをパイプから読み、読み口を閉じる。
             Process process({model.program, "0"}, {.output_to_pipe = true});
             char line[100] = {};
@@ -374,7 +365,6 @@ TEST_SUITE("server") {
 
     TEST_CASE("ログの読み手が止まっても、接続は閉じ、読みはじめればすべてが続く") {
         for (const Model& model : models()) {
-            CAPTURE(model.name);
             Process process({model.program, "0"}, {.output_to_pipe = true});
             const std::string path = "/proc/self/fd/" + std::to_string(process.output_pipe().fd());
             const Socket pipe{open(path.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC)};
@@ -419,7 +409,6 @@ TEST_SUITE("server") {
 
     TEST_CASE("ログのファイルが上限の大きさ (ulimit -f) になっても、サービスは続く") {
         for (const Model& model : models()) {
-            CAPTURE(model.name);
             Server server({model.program});
             set_limit(server, RLIMIT_FSIZE, 1024);
             for (int i = 0; i < 30; ++i) {
@@ -432,7 +421,6 @@ TEST_SUITE("server") {
 
     TEST_CASE("受け付ける前に去った相手も、失敗の行がその名前を言う") {
         for (const Model& model : models()) {
-            CAPTURE(model.name);
             const Server server({model.program});
             server.stop();
             Client client(server.endpoint);
@@ -483,7 +471,6 @@ TEST_SUITE("server") {
 
     TEST_CASE("ディスクリプタが尽きている間は待ち、空けばまた受け付ける") {
         for (const Model& model : models()) {
-            CAPTURE(model.name);
             // 作っておいたスレッドは、どれも accept(2) を待っている。一つだけにする。
             const Server server({model.program}, "", {.numbers = model.crew_of("1")});
             const bool concurrent = model.concurrent && model.crew == 0;
@@ -525,7 +512,6 @@ TEST_SUITE("server") {
             if (!model.forks && !model.threads) {
                 continue;
             }
-            CAPTURE(model.name);
             // root には上限が効かないので、特権のない利用者として動かす。
             const Server server({model.program}, "", {.as_nobody = true});
             const Client bystander(server.endpoint);
@@ -547,7 +533,6 @@ TEST_SUITE("server") {
             if (!model.concurrent || model.crew > 0) {
                 continue;
             }
-            CAPTURE(model.name);
             const Server server({model.program});
             std::vector<Client> clients;
             for (int i = 0; i < 10; ++i) {
@@ -567,7 +552,6 @@ TEST_SUITE("server") {
             if (model.crew == 0 || model.preforks) {
                 continue;
             }
-            CAPTURE(model.name);
             Process process(
                 {"/bin/sh", "-c", "ulimit -n 60; exec \"$0\" 0 --threads 60", model.program});
             CHECK(process.wait() == 1);
@@ -581,7 +565,6 @@ TEST_SUITE("server") {
             if ((model.crew == 0 && model.loops == 0) || model.preforks || sanitized()) {
                 continue;
             }
-            CAPTURE(model.name);
             // 受け継いだ待ち受けソケットなら、先に並んでいた人は、次に始まるサーバーを待つ。
             const Socket listener = create_tcp_server_socket(*parse_endpoint("0", "127.0.0.1"));
             const Client waiting(endpoint_from_text(local_address(listener).text));
@@ -606,7 +589,6 @@ TEST_SUITE("server") {
             if (model.crew == 0) {
                 continue;
             }
-            CAPTURE(model.name);
             const Server server({model.program}, "", {.numbers = model.crew_of("1")});
             Client first(server.endpoint);
             CHECK(first.echo("first") == "first");
@@ -629,11 +611,7 @@ TEST_SUITE("server") {
     }
 
     TEST_CASE("作っておいた子プロセスが落ちても、失われるのはその一人だけで、代わりが作られる") {
-        for (const Model& model : models()) {
-            if (!model.preforks) {
-                continue;
-            }
-            CAPTURE(model.name);
+        for (const Model& model : models_with(&Model::preforks)) {
             // SIGCHLD は無視するように言われて始まる。
             const Server server({"/usr/bin/env", "--ignore-signal=CHLD", model.program});
             const Client victim(server.endpoint);
@@ -654,11 +632,7 @@ TEST_SUITE("server") {
     }
 
     TEST_CASE("始めてすぐに落ちる子プロセスの代わりを、休まずに作りつづけない") {
-        for (const Model& model : models()) {
-            if (!model.preforks) {
-                continue;
-            }
-            CAPTURE(model.name);
+        for (const Model& model : models_with(&Model::preforks)) {
             const Server server({model.program}, "", {.numbers = model.crew_of("1")});
             const auto start = Clock::now();
             CHECK(eventually([&] {
@@ -678,7 +652,6 @@ TEST_SUITE("server") {
                 if (!model.preforks) {
                     continue;
                 }
-                CAPTURE(model.name);
                 CAPTURE(number);
                 Server server({model.program});
                 const Client client(server.endpoint);
@@ -695,11 +668,7 @@ TEST_SUITE("server") {
     TEST_CASE("select が見張れない番号のディスクリプタになれば、その接続だけを閉じる") {
         rlimit limit{};
         getrlimit(RLIMIT_NOFILE, &limit);
-        for (const Model& model : models()) {
-            if (!model.selects) {
-                continue;
-            }
-            CAPTURE(model.name);
+        for (const Model& model : models_with(&Model::selects)) {
             const int number = FD_SETSIZE + 50;
             if (limit.rlim_cur < number + 50) {
                 MESSAGE("ディスクリプタの上限が小さいので確かめられない");
@@ -735,7 +704,6 @@ TEST_SUITE("server") {
             if (!model.events || sanitized()) {
                 continue;
             }
-            CAPTURE(model.name);
             // スレッドごとに取っておかれるメモリがあると、足りなくならない (man 3 mallopt)。
             Server server({"/usr/bin/env", "MALLOC_ARENA_MAX=1", model.program});
             const Client bystander(server.endpoint);

@@ -6,7 +6,34 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <future>
 #include <sys/resource.h>
+#include <thread>
+
+namespace {
+
+// SERVER に書いてないので確かめないことと、そのわけ。
+std::vector<std::pair<bool Model::*, std::string>> causes;
+
+// number 個のスレッドを、いちどに持てる。プロセスの数の上限 (ulimit -u) は、スレッドも数える。
+bool can_start(int number) {
+    std::promise<void> promise;
+    const std::shared_future<void> end = promise.get_future().share();
+    std::vector<std::thread> threads;
+    bool started = true;
+    try {
+        while (threads.size() < static_cast<size_t>(number)) {
+            threads.emplace_back([end] { end.wait(); });
+        }
+    } catch (const std::system_error&) {
+        started = false;
+    }
+    promise.set_value();
+    std::ranges::for_each(threads, &std::thread::join);
+    return started;
+}
+
+} // namespace
 
 std::string find_obstacle() {
     if (foreign_server.empty() && own_program.empty()) {
@@ -21,9 +48,30 @@ std::string find_obstacle() {
     if (foreign_server.find("{port}") == std::string::npos) {
         return "SERVER には、ポートの入るところに {port} と書いてください: " + foreign_server;
     }
+    // 足りないのが自分の環境なら、サーバーのせいにしない。
+    const Model& model = models()[0];
+    const int people = model.concurrent && model.crew == 0 ? most_people() : 100;
+    const std::string fewer =
+        "足りません。上限を上げるか、SILENT=200 をつけて人数を減らしてください";
+    rlimit descriptors{};
+    getrlimit(RLIMIT_NOFILE, &descriptors);
+    if (descriptors.rlim_cur < static_cast<rlim_t>(people) + 100) {
+        return "ディスクリプタの数の上限 (ulimit -n) が " + std::to_string(descriptors.rlim_cur) +
+               " なので、" + std::to_string(people) + " 人で試すには" + fewer;
+    }
+    if ((model.forks || model.threads || model.crew > 0) && !can_start(people)) {
+        return "スレッドやプロセスの数の上限 (ulimit -u など) が、" + std::to_string(people) +
+               " 人で試すには" + fewer;
+    }
     try {
-        Server::foreign(foreign_server);
-        return "";
+        const Server server = Server::foreign(foreign_server);
+        try {
+            const Client client(server.endpoint);
+            return "";
+        } catch (const std::exception& error) {
+            return "127.0.0.1 の " + port_of(server.endpoint) + " で待ち受けてください。" +
+                   error.what() + ": " + foreign_server;
+        }
     } catch (const std::exception& error) {
         return error.what();
     }
@@ -109,17 +157,38 @@ const std::vector<Model>& models() {
             for (Model& model : models) {
                 model.name = model.program = only;
                 model.ours = foreign_server.empty();
-                const auto tells = [&](const char* number) {
-                    return model.ours || only.find(number) != std::string::npos;
-                };
-                model.idles = model.idles && tells("{idle-ms}");
-                model.limits = model.limits && tells("{clients}");
-                model.drains = model.drains && tells("{grace-ms}");
+                const std::tuple<bool Model::*, std::string, std::string> asked[] = {
+                    {&Model::idles, "{idle-ms}", "黙ってよい時間"},
+                    {&Model::limits, "{clients}", "人数の上限"},
+                    {&Model::drains, "{grace-ms}", "ドレイン"}};
+                for (const auto& [what, number, meaning] : asked) {
+                    if (model.*what && !model.ours && only.find(number) == std::string::npos) {
+                        model.*what = false;
+                        causes.emplace_back(what, number + " がないので、" + meaning);
+                    }
+                }
             }
         }
         return models;
     }();
     return chosen;
+}
+
+std::vector<Model> models_with(bool Model::*what) {
+    std::vector<Model> chosen;
+    std::ranges::copy_if(models(), std::back_inserter(chosen), what);
+    for (const auto& [untold, cause] : causes) {
+        unchecked = untold == what ? cause : unchecked;
+    }
+    return chosen;
+}
+
+std::string place(std::initializer_list<const char*> places) {
+    const char* best = *places.begin();
+    for (const char* const place : places) {
+        best = foreign_chapter.compare(0, 2, place, 2) >= 0 ? place : best;
+    }
+    return best;
 }
 
 std::string address_of(const Client& client) {
@@ -133,7 +202,10 @@ bool logged(const Server& server, const std::string& text) {
 }
 
 void settle(const Server& server) {
-    eventually([&] { return server.asleep(); });
+    static std::chrono::seconds limit = deadline;
+    if (!eventually([&] { return server.asleep(); }, limit) && impatient) {
+        limit = std::chrono::seconds{1}; // 眠らないサーバー。次からは、長くは待たない
+    }
 }
 
 void ask_to_stop(Server& server, int number) {
@@ -175,6 +247,10 @@ bool sanitized() {
 
 bool thread_sanitized() {
     return build_directory.find("thread") != std::string::npos;
+}
+
+int most_people() {
+    return number_from_environment("SILENT", 1000);
 }
 
 int number_from_environment(const char* name, int otherwise) {

@@ -4,6 +4,7 @@
 #include "tests/outside/client.h"
 #include "tests/outside/process.h"
 
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <vector>
@@ -41,6 +42,7 @@ struct Model {
 };
 
 const std::vector<Model>& models();
+std::vector<Model> models_with(bool Model::*what); // そのうち、what のもの
 
 // サーバーを起こす。ours でなければ、空いているポートを選んで渡し、待ち受けるまで待つ。
 Server start(const Model& model, const Process::Options& options = {});
@@ -67,6 +69,12 @@ inline std::string foreign_chapter = "01";
 // 空でなければ、foreign_chapter の章のサーバーだけを、このプログラムに替えて確かめる (make why)。
 inline std::string own_program;
 
+// 読者のサーバーについて、このテストを確かめないわけ: "{grace-ms} がないので、ドレイン"。
+inline std::string unchecked;
+// 読むところ: foreign_chapter までの章のノートのうち、いちばんあとのもの。
+std::string place(std::initializer_list<const char*> places);
+#define READ(...) INFO("読むところ: docs/" << place({__VA_ARGS__}))
+
 // make check に渡された引数が誤っているか、サーバーが始まらなければ、そのわけ。何もなければ空。
 std::string find_obstacle();
 
@@ -78,3 +86,4 @@ bool thread_sanitized();
 
 // 環境変数 name の言う数。なければ otherwise。
 int number_from_environment(const char* name, int otherwise);
+int most_people(); // いちどに来る人の、いちばん大きな数

@@ -1,0 +1,88 @@
+#!/bin/sh
+# make check が、わざと壊したサーバーの名前を言い、tests/readers/ のサーバーに言うべきことを言うことを
+# 確かめる: diagnosis.sh build "コンパイルのコマンド"。言うべきことは、パッチの頭と verdicts.txt にある。
+set -u
+
+# 一つ確かめる: task の三行は、章、サーバー、言うべきこと。空なら、すべてに通る。
+if [ "$1" = --one ]; then
+    { read -r chapter; read -r server; read -r expected; } <"$3"
+    said=${3%.task}.out
+    CONNECTIONS=1000 SILENT=200 "$2/tests" --server="$server" --chapter="$chapter" --deadline=10 >"$said" 2>&1
+    problem=
+    if [ -z "$expected" ]; then
+        grep -q ' passed, 0 failed' "$said" || problem='すべてに通るはず'
+    else
+        grep -q "$expected" "$said" || problem="「$expected」と言うはず"
+        case $expected in サーバーは*) [ "$(grep -c '^診断: ' "$said")" = 1 ] || problem='診断は一つのはず' ;; esac
+        # 読者には、日本語の文だけを見せる。読むところは、もう読んだ章だけから選ぶ。
+        grep -v '^      | ' "$said" | grep -q -e '==' -e false -e true -e '::' -e ':=' -e '0x[0-9a-f][0-9a-f][0-9a-f]' &&
+            problem='式や変数の名前が見えている'
+        grep -A1 '^  × ' "$said" | grep -q '^    読むところ' && problem='わけを言っていない'
+        sed -n 's|.*読むところ: docs/\(..\).*|\1|p' "$said" | awk -v last="$chapter" '$1 > last { exit 1 }' ||
+            problem='まだ読んでいない章を勧めている'
+    fi
+    [ -n "$problem" ] || exit 0
+    echo "× 第$chapter章として $server: $problem"
+    sed 's/^/    /' "$said"
+    exit 1
+fi
+
+build=$1
+tasks=$build/diagnosis
+rm -rf "$tasks"
+mkdir -p "$tasks"
+number=0
+task() {
+    number=$((number + 1))
+    printf '%s\n' "$@" >"$tasks/$number.task"
+}
+
+arguments() {
+    case $1 in
+    07) echo '--idle-ms {idle-ms} --clients {clients}' ;;
+    08 | 09 | 10) echo '--idle-ms {idle-ms} --clients {clients} --grace-ms {grace-ms}' ;;
+    esac
+}
+for patch in $(grep -L '^Flags:' tests/mutants/*.patch); do
+    name=$(basename "$patch" .patch)
+    chapter=$(sed -n 's/^Chapter: \(..\).*/\1/p' "$patch")
+    expected=
+    ! grep -q '^Read: ' "$patch" || expected="サーバーは .*$name.* と同じ"
+    task "$chapter" "$build/mutant/$name {port} $(arguments "$chapter")" "$expected"
+    # 部品を壊すパッチは、Fails の行のはじめの章でも試す。
+    grep -q '^+++ b/chapters' "$patch" || for other in $(sed -n 's/^Fails \(..\).*/\1/p' "$patch"); do
+        [ "$other" = "$chapter" ] && continue
+        sh tests/check/patched.sh "$tasks/$other-$name" "$patch" "$2" "$build/obj" "$other"
+        task "$other" "$tasks/$other-$name {port} $(arguments "$other")" "$expected"
+    done
+done
+
+# 章|サーバー|sed での書き換え|言うべきこと
+while IFS='|' read -r chapter server edit expected; do
+    case $chapter in '' | '#'*) continue ;; esac
+    name=${server%% *}
+    folder=$tasks/reader$((number + 1))
+    mkdir -p "$folder"
+    sed "$edit" "tests/readers/$name" >"$folder/$name"
+    [ -z "$edit" ] || ! cmp -s "tests/readers/$name" "$folder/$name" || echo "× $name を書き換えない: $edit"
+    case $name in
+    *.py) tool=python3 run="python3 $folder/$name" ;;
+    *.go) tool=go run=$folder/server ;;
+    *.java) tool=javac run="java -cp $folder $(basename "$name" .java)" ;;
+    esac
+    if ! command -v $tool >/dev/null && [ -z "${CI-}" ]; then # CI では、なければ失敗する
+        echo "$tool がないので、$name を確かめません"
+        continue
+    fi
+    case $tool in
+    go) GO111MODULE=off go build -o "$run" "$folder/$name" ;;
+    javac) javac -d "$folder" "$folder/$name" ;;
+    esac
+    task "$chapter" "$run ${server#* }" "$expected"
+done <tests/readers/verdicts.txt
+
+ls "$tasks"/*.task | xargs -P 3 -n 1 sh "$0" --one "$build" >"$tasks/problems"
+cat "$tasks/problems"
+failed=$(grep -c '^× ' "$tasks/problems")
+echo "$((number - failed)) passed, $failed failed"
+[ "$failed" -eq 0 ]
