@@ -132,7 +132,7 @@ void check_limit(const Model& model, const Server& server, size_t limit) {
         INFO("50 人が来た。上限は " << limit << " 人");
         REQUIRE_MESSAGE(eventually([&] { return answered() >= (model.uneven ? 1 : limit); }),
                         "上限までの人の相手をしていない");
-        settle(server);
+        REQUIRE_MESSAGE(eventually([&] { return server.asleep(); }), "満員なのに、眠らない");
         REQUIRE_MESSAGE(answered() <= limit, answered() << " 人に返事をした");
         CHECK((!model.ours || lines(server, "accepted") == left + answered()));
         for (const Client& client : clients) {
@@ -272,6 +272,28 @@ TEST_SUITE("server") {
                                 "", {.port = ""});
             const size_t limit = 60 - 5 - 16 - 2 * static_cast<size_t>(model.loops);
             check_limit(model, server, limit);
+            Process few({"/bin/sh", "-c", "ulimit -n 12; exec \"$0\" --help", model.program});
+            CHECK(few.wait() == 0);
+            CHECK(lines_with(few.output(), ", default 1", "  --clients N ").size() == 1);
+        }
+    }
+
+    TEST_CASE("満員の間は、だれかが話すか、締め切りが来るまで、一度も起きない") {
+        for (const Model& model : models_with(&Model::limits)) {
+            if (thread_sanitized()) { // その見張りのスレッドは、100 ミリ秒ごとに起きる
+                continue;
+            }
+            Process::Numbers numbers = model.crew_of("1");
+            numbers.emplace_back("clients", "1");
+            const Server server({model.program}, "", {.numbers = numbers});
+            const Client first(server.endpoint);
+            CHECK(first.echo("hello") == "hello");
+            const Client waiting(server.endpoint);
+            settle(server);
+            const auto tasks = tasks_of(server.family());
+            const long before = switches_while_asleep(tasks);
+            std::this_thread::sleep_for(std::chrono::milliseconds{250});
+            CHECK(switches_while_asleep(tasks) == before);
         }
     }
 

@@ -2,11 +2,14 @@
 
 #include "common/platform.h"
 
+#include <doctest/doctest.h>
+
 #include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <future>
+#include <iterator>
 #include <sys/resource.h>
 #include <thread>
 
@@ -203,7 +206,9 @@ bool logged(const Server& server, const std::string& text) {
 
 void settle(const Server& server) {
     static std::chrono::seconds limit = deadline;
-    if (!eventually([&] { return server.asleep(); }, limit) && impatient) {
+    const bool asleep = eventually([&] { return server.asleep(); }, limit);
+    CHECK_MESSAGE((asleep || !foreign_server.empty()), "サーバーが眠らない");
+    if (!asleep && impatient) {
         limit = std::chrono::seconds{1}; // 眠らないサーバー。次からは、長くは待たない
     }
 }

@@ -53,7 +53,7 @@ bool logged(const Server& server, const std::string& text);
 // 止めるシグナルを送る。端末の Ctrl-C (SIGINT を家族のすべてに) か、kill コマンドのように。
 // 読者のサーバーには、眠るのを待ってから送る。Python の accept は、眠る直前のシグナルに気づかない。
 void ask_to_stop(Server& server, int number);
-// サーバーが、起きたことに応じおえるのを待つ。いつまでも眠らない (壊れた) サーバーでも先へ進む。
+// サーバーが、起きたことに応じおえるのを待つ。読者のサーバーなら、いつまでも眠らなくても先へ進む。
 void settle(const Server& server);
 // ポートが client のクライアントとの接続を、サーバーの側から見たもの。もうなければ空。
 std::optional<TcpSocket> connection(const Server& server, const std::string& client);
