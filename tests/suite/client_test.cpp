@@ -81,6 +81,27 @@ TEST_SUITE("client") {
         }
     }
 
+    TEST_CASE("サーバーが読まずにいる間は、少し先までしか読まず、眠って待つ") {
+        for (const std::string& program : programs) {
+            for (const size_t size : {10UL, 10'000'000UL}) { // すぐに終わる入力と、まだある入力
+                CAPTURE(program);
+                CAPTURE(size);
+                const Server server({build_directory + "/chapter01"});
+                server.stop();
+                const InputFile file(size);
+                const Process client(client_to(server.endpoint, program), {.input = file.path});
+                const auto position = [&] { // 標準入力のどこまでを読んだか (man 5 proc_pid_fdinfo)
+                    std::ifstream info("/proc/" + std::to_string(client.pid()) + "/fdinfo/0");
+                    size_t bytes = 0;
+                    info.ignore(5) >> bytes; // "pos:    4096"
+                    return bytes;
+                };
+                CHECK(eventually([&] { return position() > 0 && client.asleep(); }));
+                CHECK(position() < 100'000);
+            }
+        }
+    }
+
     TEST_CASE("待ち受けがなければ、一行の理由と 1") {
         for (const std::string& program : programs) {
             CAPTURE(program);
