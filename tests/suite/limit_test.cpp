@@ -12,6 +12,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <fcntl.h>
 #include <fstream>
 #include <future>
@@ -333,8 +334,13 @@ TEST_SUITE("server") {
         for (const Model& model : models_with(&Model::drains)) {
             const Socket listener = create_tcp_server_socket(*parse_endpoint("0", "127.0.0.1"));
             const Process::Options options = {.listener = listener.fd(), .port = "7"};
+            int inlined = 0; // つけておく設定 (common/tcp.cpp) の一つ
+            socklen_t size = sizeof inlined;
+            setsockopt(listener.fd(), SOL_SOCKET, SO_OOBINLINE, &inlined, size);
             auto server = std::make_unique<Server>(std::vector{model.program}, "", options);
             CHECK(std::string(to_text(server->endpoint).text) == local_address(listener).text);
+            getsockopt(listener.fd(), SOL_SOCKET, SO_OOBINLINE, &inlined, &size);
+            CHECK(inlined == 1);
             for (int times = 0; times < 10; ++times) {
                 const Client served(server->endpoint);
                 CHECK(served.echo("hello") == "hello");
@@ -428,12 +434,28 @@ TEST_SUITE("server") {
         }
     }
 
-    TEST_CASE("受け継いだものが待ち受けソケットでなければ、始めない") {
+    TEST_CASE("受け継いだものが、待ち受けソケット一つでなければ、始めない") {
+        const Socket file{open("/dev/null", O_RDONLY | O_CLOEXEC)};
+        const Socket listener = create_tcp_server_socket(*parse_endpoint("0", "127.0.0.1"));
         for (const Model& model : models_with(&Model::drains)) {
-            const Socket file{open("/dev/null", O_RDONLY | O_CLOEXEC)};
-            Process process({model.program, "0"}, {.listener = file.fd()});
-            CHECK(process.wait() == 1);
-            CHECK(process.errors() == "error: LISTEN_FDS=1: Invalid argument\n");
+            for (const auto& [count, fd] : {std::pair{"LISTEN_FDS=1", file.fd()},
+                                            {"LISTEN_FDS=2", listener.fd()},
+                                            {"LISTEN_FDS=0", listener.fd()}}) {
+                Process process({"/usr/bin/env", count, model.program, "0"}, {.listener = fd});
+                CHECK(process.wait() == 1);
+                CHECK(process.errors() ==
+                      std::string("error: ") + count + ": " + std::strerror(EINVAL) + "\n");
+            }
+        }
+    }
+
+    TEST_CASE("ほかのプロセスに渡された待ち受けソケットは、受け継がない") {
+        const Socket listener = create_tcp_server_socket(*parse_endpoint("0", "127.0.0.1"));
+        for (const Model& model : models_with(&Model::drains)) {
+            const Server server({"/usr/bin/env", "LISTEN_PID=1", model.program}, "",
+                                {.listener = listener.fd()});
+            CHECK(std::string(to_text(server.endpoint).text) != local_address(listener).text);
+            CHECK(Client(server.endpoint).echo("hello") == "hello");
         }
     }
 
