@@ -178,6 +178,8 @@ TEST_SUITE("server") {
             clock.set("+40s");
             CHECK(talking.echo("while others are silent") == "while others are silent");
             CHECK(reading.receive_random_stream(1, sent));
+            const Client mute(server.endpoint); // 今来て、一言も話さない
+            CHECK(logged(server, "accepted " + address_of(mute)));
             settle(server);
             CHECK_FALSE(silent.has_something_to_read());
             clock.set("+80s");
@@ -185,11 +187,14 @@ TEST_SUITE("server") {
             CHECK(silent.receive_until_closed().empty());
             CHECK(logged(server, timed_out(silent)));
             CHECK(logged(server, timed_out(stalled)));
-            CHECK(talking.echo("still here") == "still here");
+            CHECK_FALSE(mute.has_something_to_read());
             CHECK(reading.echo("still here") == "still here");
+            clock.set("+120s");
+            CHECK(talking.echo("still here") == "still here");
+            CHECK(logged(server, timed_out(mute)));
             const Client newcomer(server.endpoint); // 閉じた人のディスクリプタを使う
             CHECK(newcomer.echo("hello") == "hello");
-            CHECK(lines(server, " failed: ") == 2);
+            CHECK(lines(server, " failed: ") == 3);
         }
     }
 
