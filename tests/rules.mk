@@ -91,10 +91,13 @@ $(BUILD)/mutant/% $(BUILD)/variant/%:
 
 $(BUILD)/demo: $(BUILD)/obj/tests/demo/demo.o $(HARNESS)
 $(BUILD)/bench: $(BUILD)/obj/tests/bench/bench.o $(HARNESS)
-$(BUILD)/tests: $(TESTS) $(HARNESS)
+$(BUILD)/tests: $(TESTS) $(HARNESS) | $(BUILD)/no_memory.so
 $(BUILD)/unit: $(UNIT) $(call objects,common/*.cpp)
 $(BUILD)/demo $(BUILD)/bench $(BUILD)/tests $(BUILD)/unit:
 	$(Q)$(DYNAMIC)
+
+$(BUILD)/no_memory.so: tests/suite/no_memory.cpp $(BUILD)/flags
+	$(Q)$(COMPILE) $(LDFLAGS) -shared -fPIC $< -o $@
 
 bench: $(FOUND:%=$(BUILD)/peer/%)
 $(FOUND:%=$(BUILD)/peer/%): $(BUILD)/peer/%: $(BUILD)/obj/tests/bench/%.o $(call objects,common/*.cpp)

@@ -5,6 +5,9 @@
 #include "tests/outside/process.h"
 #include "tests/suite/servers.h"
 
+#include "chapters/10-coroutines/loop.h"
+#include "chapters/10-coroutines/task.h"
+
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -12,11 +15,14 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <fcntl.h>
 #include <fstream>
 #include <future>
 #include <iterator>
 #include <random>
+#include <sys/socket.h>
 #include <thread>
+#include <unistd.h>
 
 namespace {
 
@@ -206,6 +212,31 @@ void check_start(const std::string& program, const std::string& syscall, int err
     CHECK(lines_with(process.errors(), arguments + ")").size() == 1);
 }
 
+// strace の下のサーバーだけを止める。止まる前に届いたものは、先に片づけてしまう。
+void stop_traced(const Server& server) {
+    settle(server);
+    server.signal(SIGSTOP);
+    REQUIRE(eventually([&] {
+        return std::ranges::all_of(tasks_of({server.pid()}), [](const auto& task) {
+            const char state = stat_of(task).state;
+            return state == 'T' || state == 't';
+        });
+    }));
+}
+
+// 一バイトずつ返す。'!' には例外を投げ、'?' のあとは、ループの知らないディスクリプタを待つ。
+Task echo_bytes(Loop& loop, Socket socket) {
+    const Socket stranger;
+    char byte = 0;
+    while (co_await receive(loop, byte == '?' ? stranger : socket, {&byte, 1}) == 1) {
+        if (byte == '!') {
+            throw std::bad_alloc();
+        }
+        send(socket.fd(), &byte, 1, 0);
+    }
+    co_return true;
+}
+
 // 乱数で選んだ長さと間合いで times 回話し、乱数で選んだように去る。違うものが返れば、それを言う。
 std::string visit(const Endpoint& server, std::uint64_t seed, int times) {
     std::mt19937_64 random(seed);
@@ -376,14 +407,7 @@ TEST_SUITE("fault") {
                     REQUIRE(flooding.echo(words) == words);
                 }
                 REQUIRE(other.echo("before") == "before");
-                REQUIRE(eventually([&] { return server.asleep(); }));
-                server.signal(SIGSTOP);
-                REQUIRE(eventually([&] { // 止まる前に届いたものは、先に片づけてしまう
-                    return std::ranges::all_of(tasks_of({server.pid()}), [](const auto& task) {
-                        const char state = stat_of(task).state;
-                        return state == 'T' || state == 't';
-                    });
-                }));
+                stop_traced(server);
                 const auto unread = [&](const Client& client) {
                     const auto tcp = connection(server, client.port());
                     return tcp ? tcp->unread : 0;
@@ -400,6 +424,86 @@ TEST_SUITE("fault") {
                 CHECK(lines_with(earlier, ", 0, NULL, NULL) = ").size() <= 1);
             }
         }
+    }
+
+    TEST_CASE("いちどに大勢が来ても、64 人ごとに、ほかの人の番になる" * needs_strace) {
+        for (const Model& model : models_with(&Model::events)) {
+            const Server server(failing("accept4", EINTR, "65535", {model.program}), "",
+                                {.numbers = model.crew_of("1")}); // 記録するだけ
+            stop_traced(server);
+            std::vector<Client> clients;
+            for (int i = 0; i < 100; ++i) {
+                clients.emplace_back(server.endpoint);
+            }
+            const size_t before = server.errors().size();
+            server.signal(SIGCONT);
+            CHECK(logged(server, "accepted " + address_of(clients.back())));
+            settle(server);
+            const std::string wait = model.epoll ? "epoll_" : model.selects ? "select" : "poll";
+            size_t most = 0;
+            size_t in_a_row = 0;
+            for (const std::string& call : lines_with(server.errors().substr(before), "")) {
+                const bool waited = call.find(wait) != std::string::npos;
+                const bool accepted = call.find("sin_port") != std::string::npos;
+                in_a_row = waited ? 0 : in_a_row + (accepted ? 1 : 0);
+                most = std::max(most, in_a_row);
+            }
+            CHECK(most == 64);
+        }
+    }
+
+    TEST_CASE("どの new が失敗しても、失われるのは、その一人だけ") {
+        for (const Model& model : models_with(&Model::events)) {
+            if (sanitized()) { // ほかのライブラリを先に読ませない
+                continue;
+            }
+            const std::string library = "LD_PRELOAD=" + build_directory + "/no_memory.so";
+            Server server({"/usr/bin/env", library, model.program}, "",
+                          {.numbers = model.crew_of("1")});
+            settle(server);
+            const int before = usage_of(server.pid()).descriptors;
+            int lost = 0;
+            for (bool served = false; !served; lost += served ? 0 : 1) {
+                server.signal(SIGUSR1); // 一人めでは一つめが、二人めでは二つめが失敗する
+                settle(server);
+                const Client client(server.endpoint);
+                CHECK(logged(server, "accepted " + address_of(client)));
+                settle(server);
+                served = !client.has_something_to_read() && client.echo("hello") == "hello";
+                CHECK((served || logged(server, address_of(client) + " failed: ")));
+            }
+            CHECK(lost > 1);
+            CHECK(eventually([&] { return usage_of(server.pid()).descriptors == before; }));
+        }
+    }
+
+    TEST_CASE("第10章: 例外を投げても、知らないものを待っても、閉じられるのは、その接続だけ") {
+        const Socket screen{dup(STDOUT_FILENO)};
+        const Socket nowhere{open("/dev/null", O_WRONLY | O_CLOEXEC)};
+        dup2(nowhere.fd(), STDOUT_FILENO); // ログは見ない
+        Loop loop{60s};
+        std::vector<std::string> replies;
+        std::vector<Socket> others;
+        for (const char* const words : {"a", "!", "?", "b"}) {
+            int ends[2] = {-1, -1};
+            socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends);
+            watch(loop.epoll, EPOLL_CTL_ADD, ends[0], EPOLLIN);
+            loop.start(ends[0], echo_bytes(loop, Socket{ends[0]}));
+            others.emplace_back(ends[1]);
+            send(ends[1], words, 1, 0);
+            loop.resume(ends[0], false);
+            char reply = '-';
+            std::string text;
+            while (recv(ends[1], &reply, 1, MSG_DONTWAIT) == 1) {
+                text += reply;
+            }
+            replies.push_back(text + (errno == EAGAIN ? "" : " closed"));
+            errno = 0;
+        }
+        const size_t left = loop.clients.size();
+        dup2(screen.fd(), STDOUT_FILENO);
+        CHECK(replies == std::vector<std::string>{"a", " closed", "? closed", "b"});
+        CHECK(left == 2);
     }
 
     TEST_CASE("50 人が好きな長さと間合いで話し、途中で去る者がいても、ほかの者のバイトは違わない") {

@@ -1,0 +1,32 @@
+// メモリの足りないサーバーを作る共有ライブラリ (man 8 ld.so の LD_PRELOAD)。
+// k 回目の SIGUSR1 が届くと、そのあとの k 回目の new が失敗する。
+
+#include <atomic>
+#include <csignal>
+#include <cstdlib>
+#include <new>
+
+namespace {
+
+std::atomic<int> signals = 0;
+std::atomic<int> left = 0; // 失敗するまでの回数。0 なら失敗しない
+
+[[maybe_unused]] const auto previous = std::signal(SIGUSR1, [](int) { left = ++signals; });
+
+} // namespace
+
+void* operator new(std::size_t size) {
+    void* const memory = left > 0 && --left == 0 ? nullptr : std::malloc(size);
+    if (memory == nullptr) {
+        throw std::bad_alloc();
+    }
+    return memory;
+}
+
+void operator delete(void* memory) noexcept {
+    std::free(memory);
+}
+
+void operator delete(void* memory, std::size_t /*size*/) noexcept {
+    std::free(memory);
+}
