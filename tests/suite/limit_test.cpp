@@ -401,6 +401,38 @@ TEST_SUITE("server") {
         }
     }
 
+    TEST_CASE("止める知らせと同時に来た人にも、終わりを言う") {
+        for (const Model& model : models_with(&Model::drains)) {
+            Server server({model.program});
+            settle(server);
+            server.stop(); // 起きたとき、どちらも届いている
+            server.signal(SIGTERM);
+            const Client client(server.endpoint);
+            client.send("hello");
+            server.resume();
+            CHECK_NOTHROW(client.receive_until_closed());
+            client.finish_writing();
+            CHECK(server.wait() == 0);
+        }
+    }
+
+    TEST_CASE("止めてからも、黙っている人は、決めた時間で閉じられる") {
+        for (const Model& model : models_with(&Model::drains)) {
+            bool in_time = false; // 止めるより先に閉じられたら、もう一度試す
+            for (int tries = 0; tries < 20 && !in_time; ++tries) {
+                Server server({model.program}, "",
+                              {.numbers = {{"idle-ms", "100"}, {"grace-ms", "600000"}}});
+                const Client silent(server.endpoint);
+                CHECK(silent.echo("hello") == "hello");
+                server.signal(SIGTERM);
+                CHECK(server.wait() == 0);
+                CHECK(lines(server, "stopped: 0 clients cut off") == loops(model));
+                in_time = lines(server, "stopping: 1 clients") == 1;
+            }
+            CHECK(in_time);
+        }
+    }
+
     TEST_CASE("ログの読み手が止まっていても、止めれば、みなが去るのを待って終わる") {
         for (const Model& model : models_with(&Model::drains)) {
             Process process({model.program, "0", "--grace-ms", "600000"}, {.output_to_pipe = true});
