@@ -213,6 +213,36 @@ TEST_SUITE("server") {
         }
     }
 
+    TEST_CASE("ループがいくつあっても、一人が来て起きるのは、一つだけ") {
+        for (const Model& model : models()) {
+            if (model.loops == 0 || model.uneven || thread_sanitized()) {
+                continue; // ThreadSanitizer のスレッドも起きる
+            }
+            Process::Numbers numbers = model.crew_of("4");
+            numbers.emplace_back("clients", "16");
+            const Server server({model.program}, "", {.numbers = numbers});
+            settle(server);
+            const auto tasks = tasks_of(server.family());
+            // 一度めは、どのループも満員になる。二度めは、戻した待ち受けソケットに来る。
+            for (const int people : {16, 8}) {
+                std::vector<Client> clients;
+                const long before = switches_while_asleep(tasks);
+                long after = -1;
+                for (int i = 0; i < people; ++i) {
+                    clients.emplace_back(server.endpoint);
+                    CHECK(logged(server, "accepted " + address_of(clients.back())));
+                    CHECK(eventually([&] { return (after = switches_while_asleep(tasks)) != -1; }));
+                }
+                CHECK(after - before >= people);
+                CHECK(after - before < 2 * people); // みなが起きれば、40 と 28
+                clients.clear();
+                CHECK(eventually(
+                    [&] { return lines_with(server.output(), "finished").size() >= 16; }));
+                settle(server);
+            }
+        }
+    }
+
     TEST_CASE("始められなければ、呼び出しとアドレスと理由の一行と 1") {
         const Socket taken = create_tcp_server_socket(*parse_endpoint("0", "127.0.0.1"));
         const Endpoint taken_at = endpoint_from_text(local_address(taken).text);
