@@ -108,8 +108,13 @@ constexpr std::size_t largest_chunk = 256UL * 1024;
 
 } // namespace
 
-Client::Client(const Endpoint& server)
+Client::Client(const Endpoint& server, int buffers)
     : socket_(socket(server.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) {
+    for (const int option : {SO_RCVBUF, SO_SNDBUF}) {
+        if (buffers > 0) {
+            setsockopt(fd(), SOL_SOCKET, option, &buffers, sizeof buffers);
+        }
+    }
     int error = connect(fd(), server.address(), server.length) == 0 ? 0 : errno;
     if (error == EINPROGRESS) {
         if (wait_for(fd(), POLLOUT) == 0) {
@@ -216,7 +221,7 @@ StreamResult Client::echo_random_stream(std::uint64_t seed, std::size_t total,
             std::size_t n = random_size(received);
             if (receive_some(fd(), incoming.data(), n)) {
                 if (n == 0) {
-                    return {length_problem(received, total), received};
+                    return {length_problem(received, total), received, true};
                 }
                 const std::string problem = byte_problem(seed, received, {incoming.data(), n});
                 received += n;

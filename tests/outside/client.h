@@ -15,6 +15,7 @@
 struct StreamResult {
     std::string problem;
     std::size_t received = 0; // 返ってきたバイト数 (echo_random_stream)
+    bool closed = false;      // サーバーが閉じて終わった (echo_random_stream)
     explicit operator bool() const { return problem.empty(); }
     friend std::ostream& operator<<(std::ostream& out, const StreamResult& result) {
         return out << (result ? "同じ" : result.problem);
@@ -24,7 +25,8 @@ struct StreamResult {
 // どの待ちにも deadline (tests/outside/process.h) がある。過ぎれば std::runtime_error を投げる。
 class Client {
 public:
-    explicit Client(const Endpoint& server);
+    // buffers が 0 でなければ、カーネルの送受信のバッファーを、このバイト数にする。
+    explicit Client(const Endpoint& server, int buffers = 0);
 
     void send(std::string_view bytes) const;
     // ちょうど size バイトを受け取る。その前に閉じられれば、そこまでを返す。
