@@ -118,8 +118,7 @@ TEST_SUITE("server") {
         for (const Model& model : models()) {
             for (const Row& row : rows) {
                 CAPTURE(std::string(row.address));
-                if (contains(row.reachable_at, ":") && !has_ipv6()) {
-                    MESSAGE("IPv6 がないので確かめられない");
+                if (contains(row.reachable_at, ":") && !available(has_ipv6(), "IPv6")) {
                     continue;
                 }
                 const Server server({model.program}, row.address);
@@ -700,8 +699,7 @@ TEST_SUITE("server") {
         getrlimit(RLIMIT_NOFILE, &limit);
         for (const Model& model : models_with(&Model::selects)) {
             const int number = FD_SETSIZE + 50;
-            if (limit.rlim_cur < number + 50) {
-                MESSAGE("ディスクリプタの上限が小さいので確かめられない");
+            if (!available(limit.rlim_cur >= number + 50, "ディスクリプタの上限の余り")) {
                 continue;
             }
             Server server({model.program});

@@ -204,6 +204,14 @@ bool logged(const Server& server, const std::string& text) {
     return eventually([&] { return server.output().find(text) != std::string::npos; });
 }
 
+bool available(bool here, const std::string& what) {
+    CHECK_MESSAGE((here || std::getenv("CI") == nullptr), what);
+    if (!here) {
+        MESSAGE(what << " がないので確かめられない");
+    }
+    return here;
+}
+
 void settle(const Server& server) {
     static std::chrono::seconds limit = deadline;
     const bool asleep = eventually([&] { return server.asleep(); }, limit);

@@ -78,6 +78,8 @@ std::string place(std::initializer_list<const char*> places);
 // make check に渡された引数が誤っているか、サーバーが始まらなければ、そのわけ。何もなければ空。
 std::string find_obstacle();
 
+// 確かめるのに要る what がある。なければ、CI では失敗とし、手もとでは、そう言うだけ。
+bool available(bool here, const std::string& what);
 // 検査つきで作ったものは、メモリの量や速さが本物と違う。
 bool sanitized();
 // ThreadSanitizer つきのものは、自分でもスレッドを作り、シグナルのハンドラーを accept(2) が
