@@ -312,7 +312,7 @@ TEST_SUITE("fault") {
                     "-e", traced, "-e", "inject=exit_group:delay_enter=300000", model.program, "0"};
                 Process process(failing(call.syscall, EMFILE, "1+", command));
                 CHECK(process.wait() == 1);
-                const std::string line = "error: " + call.name + ": Too many open files";
+                const std::string line = "error: " + call.name + ": " + std::strerror(EMFILE);
                 const std::string errors = process.errors(); // strace の行と混ざる
                 CHECK(errors.find(line) != std::string::npos);
                 CHECK(errors.find(line) == errors.rfind(line));

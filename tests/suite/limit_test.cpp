@@ -83,7 +83,7 @@ size_t lines(const Server& server, const std::string& part) {
 }
 
 std::string timed_out(const Client& client) {
-    return " " + address_of(client) + " failed: Connection timed out";
+    return " " + address_of(client) + " failed: " + std::strerror(ETIMEDOUT);
 }
 
 bool listens(const Server& server) {

@@ -9,8 +9,10 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
@@ -39,9 +41,11 @@ std::pair<int, int> ids_of(const std::string& line) {
     return {pid, tid};
 }
 
+using Resource = decltype(RLIMIT_NOFILE); // glibc では列挙型、ほかでは int
+
 // 動いているプロセスの資源の上限を変える。RLIM_INFINITY なら、もとに戻す。
 // 他人のプロセスの上限は root でも変えられないことがあるので、持ち主になってから変える。
-void set_limit(pid_t pid, __rlimit_resource resource, rlim_t soft) {
+void set_limit(pid_t pid, Resource resource, rlim_t soft) {
     struct stat owner {};
     REQUIRE(stat(("/proc/" + std::to_string(pid)).c_str(), &owner) == 0);
     const pid_t helper = fork();
@@ -59,11 +63,16 @@ void set_limit(pid_t pid, __rlimit_resource resource, rlim_t soft) {
     REQUIRE(status == 0);
 }
 
-void set_limit(const Server& server, __rlimit_resource resource, rlim_t soft) {
-    eventually([&] { return server.asleep(); }); // 作っておく子プロセスがそろう
+void set_limit(const Server& server, Resource resource, rlim_t soft) {
+    settle(server); // 作っておく子プロセスがそろう
     for (const pid_t pid : server.family()) {
         set_limit(pid, resource, soft);
     }
+}
+
+// 起動の失敗の行の終わり。言葉は C ライブラリーによって違う。
+std::string reason(int error) {
+    return std::string(": ") + std::strerror(error) + "\n";
 }
 
 std::string first_line(const std::string& path) {
@@ -254,9 +263,9 @@ TEST_SUITE("server") {
         };
         const Row rows[] = {
             {port_of(taken_at), "127.0.0.1",
-             "error: bind " + std::string(to_text(taken_at).text) + ": Address already in use\n"},
-            {"0", "192.0.2.1", "error: bind 192.0.2.1:0: Cannot assign requested address\n"},
-            {"1", "127.0.0.1", "error: bind 127.0.0.1:1: Permission denied\n"},
+             "error: bind " + std::string(to_text(taken_at).text) + reason(EADDRINUSE)},
+            {"0", "192.0.2.1", "error: bind 192.0.2.1:0" + reason(EADDRNOTAVAIL)},
+            {"1", "127.0.0.1", "error: bind 127.0.0.1:1" + reason(EACCES)},
         };
         for (const Model& model : models()) {
             for (const Row& row : rows) {
@@ -503,7 +512,7 @@ TEST_SUITE("server") {
             // 作っておいたスレッドは、どれも accept(2) を待っている。一つだけにする。
             const Server server({model.program}, "", {.numbers = model.crew_of("1")});
             const bool concurrent = model.concurrent && model.crew == 0;
-            const std::string message = "accept() failed: Too many open files";
+            const std::string message = std::string("accept() failed: ") + std::strerror(EMFILE);
             Client first(server.endpoint);
             CHECK(first.echo("before") == "before");
             const auto start = Clock::now();
@@ -584,7 +593,7 @@ TEST_SUITE("server") {
             Process process(
                 {"/bin/sh", "-c", "ulimit -n 60; exec \"$0\" 0 --threads 60", model.program});
             CHECK(process.wait() == 1);
-            CHECK(process.errors() == "error: threads: Too many open files\n");
+            CHECK(process.errors() == "error: threads" + reason(EMFILE));
         }
     }
 
