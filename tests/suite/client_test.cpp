@@ -26,7 +26,7 @@ std::vector<std::string> client_to(const Endpoint& endpoint, const std::string& 
 
 // size バイトのファイル。消えるときに消す。
 struct InputFile {
-    std::string path = "/tmp/echo-input-XXXXXX";
+    std::string path = std::filesystem::temp_directory_path() / "echo-input-XXXXXX";
     std::string contents;
     explicit InputFile(size_t size) {
         close(mkstemp(path.data()));
@@ -202,7 +202,7 @@ TEST_SUITE("client") {
         for (const std::string& program : programs) {
             CAPTURE(program);
             const Server server({build_directory + "/chapter01"});
-            Process unreadable(client_to(server.endpoint, program), {.input = "/tmp"});
+            Process unreadable(client_to(server.endpoint, program), {.input = "/"});
             CHECK(unreadable.wait() == 1);
             CHECK(unreadable.errors() == "error: read: Is a directory\n");
 

@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
+#include <filesystem>
 #include <fstream>
 #include <future>
 #include <glob.h>
@@ -70,7 +71,8 @@ public:
     }
 
 private:
-    std::string path_ = "/tmp/echo-test-clock-" + std::to_string(getpid());
+    std::string path_ =
+        std::filesystem::temp_directory_path() / ("echo-test-clock-" + std::to_string(getpid()));
 };
 
 // それぞれのイベントループが、止まったことをログに書く。

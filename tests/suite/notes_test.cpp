@@ -18,7 +18,7 @@ std::string contents_of(const std::filesystem::path& path) {
 
 // リポジトリのコピー。消えるときに消す。
 struct Copy {
-    std::filesystem::path root = "/tmp/echo-notes-XXXXXX";
+    std::filesystem::path root = std::filesystem::temp_directory_path() / "echo-notes-XXXXXX";
     Copy() {
         std::string name = root;
         root = mkdtemp(name.data());
