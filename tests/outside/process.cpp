@@ -13,6 +13,7 @@
 #include <stdexcept>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/sendfile.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <thread>
@@ -27,6 +28,16 @@ Socket temporary_file() {
     Socket file{memfd_create("output", MFD_CLOEXEC)};
     fcntl(file.fd(), F_SETFL, O_APPEND);
     return file;
+}
+
+// だれでも実行できる写し (memfd_create(2))。もとのファイルやフォルダーは、root しか読めないかも
+// しれない (umask 077)。書けるままでは実行できないので、読むだけのものに開きなおす。
+Socket executable_copy(const Socket& program) {
+    const Socket copy{memfd_create("program", MFD_CLOEXEC)};
+    while (sendfile(copy.fd(), program.fd(), nullptr, 1U << 30U) > 0) {
+    }
+    const std::string path = "/proc/self/fd/" + std::to_string(copy.fd());
+    return Socket{open(path.c_str(), O_RDONLY | O_CLOEXEC)};
 }
 
 std::string contents(const Socket& file) {
@@ -154,11 +165,13 @@ Process::Process(const std::vector<std::string>& command, const Options& options
     }
     const Socket input{
         open(options.input.empty() ? "/dev/null" : options.input.c_str(), O_RDONLY | O_CLOEXEC)};
-    // 利用者を変えたあとでは読めないフォルダーにあっても、開いておけば実行できる。
-    const Socket program{open(command[0].c_str(), O_RDONLY | O_CLOEXEC)};
+    Socket program{open(command[0].c_str(), O_RDONLY | O_CLOEXEC)};
     if (input.fd() == -1 || program.fd() == -1) {
         throw std::runtime_error("cannot open " +
                                  (program.fd() == -1 ? command[0] : options.input));
+    }
+    if (options.as_nobody) {
+        program = executable_copy(program);
     }
     int ends[2] = {-1, -1};
     if (options.output_to_pipe && pipe2(ends, O_CLOEXEC) == -1) {
@@ -181,10 +194,10 @@ Process::Process(const std::vector<std::string>& command, const Options& options
         dup2(input.fd(), STDIN_FILENO);
         dup2(write_end.fd() == -1 ? output_.fd() : write_end.fd(), STDOUT_FILENO);
         dup2(options.one_output ? STDOUT_FILENO : errors_.fd(), STDERR_FILENO);
-        if (options.as_nobody && geteuid() == 0) {
-            if (setgroups(0, nullptr) == -1 || setgid(nobody) == -1 || setuid(nobody) == -1) {
-                _exit(126);
-            }
+        // 利用者が一人しかいない名前空間の root なら、なれないが、もともと外では特権がない。
+        if (options.as_nobody && geteuid() == 0 && setgroups(0, nullptr) == 0 &&
+            (setgid(nobody) == -1 || setuid(nobody) == -1)) {
+            _exit(126);
         }
         if (options.listener != -1) {
             dup2(options.listener, 3);
