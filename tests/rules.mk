@@ -38,6 +38,11 @@ ifdef SANITIZE
 export TSAN_OPTIONS := halt_on_error=1 report_thread_leaks=0
 endif
 
+# 端末が UTF-8 でなければ、awk や Python に、この本のファイルをその文字コードで読ませない。
+ifneq ($(shell locale charmap 2>/dev/null),UTF-8)
+export LC_ALL := C
+endif
+
 .PHONY: linux diagnosis why lint-notes soak unit flaky update-notes check-format tidy doctest
 
 # ---- 打つもの
