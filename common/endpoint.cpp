@@ -47,7 +47,7 @@ void print_usage(std::FILE* file, const char* program,
     std::exit(std::fflush(stdout) == 0 ? 0 : 1);
 }
 
-// sockaddr_in か sockaddr_in6 を、どちらも入る入れ物に移す。
+// sockaddr_in か sockaddr_in6 を、どちらも入る sockaddr_storage にコピーする。
 template <typename Address> Endpoint endpoint_of(const Address& address) {
     Endpoint endpoint;
     std::memcpy(&endpoint.storage, &address, sizeof address);

@@ -7,7 +7,7 @@
 #include <optional>
 #include <sys/socket.h>
 
-// bind(2) と connect(2) に渡す形の、IPv4 か IPv6 のアドレスとポート。
+// IPv4 か IPv6 のアドレスとポート。bind(2) と connect(2) に渡せる形で持つ。
 struct Endpoint {
     sockaddr_storage storage{};
     socklen_t length = sizeof storage; // バイト数
@@ -22,7 +22,7 @@ struct EndpointText {
 };
 
 // 10 進数のポート (0 から 65535) とアドレスの文字列から Endpoint を作る。
-// それ以外の文字が一つでもあれば nullopt。名前は引かず、"%eth0" のようなスコープも読まない
+// それ以外の文字が一つでもあれば nullopt。名前解決はせず、"%eth0" のようなスコープも読まない
 // (inet_pton(3))。
 std::optional<Endpoint> parse_endpoint(const char* port, const char* address);
 
@@ -30,7 +30,7 @@ std::optional<Endpoint> parse_endpoint(const char* port, const char* address);
 struct NumberOption {
     const char* name;    // "threads"
     const char* meaning; // --help での説明
-    int value; // 1 以上。はじめは省いたときの値で、読めば読んだ値になる
+    int value; // 1 以上。初めは省略したときの値で、指定があればその値になる
 };
 
 // <port> [address] と、どこに書いてもよい options を読む (getopt_long(3))。

@@ -23,13 +23,13 @@ private:
     std::size_t size_ = 0;
 };
 
-// "[pid 4021 tid 4021] " だけの行を作る。だれが書いた行かが見える。
+// "[pid 4021 tid 4021] " だけの行を作る。どのプロセスのどのスレッドが書いた行かが分かる。
 Line line_with_ids() noexcept;
 
 // 文字列と整数を並べた一行を、標準出力に書く。
-// stdio のバッファーを使わないので、fork(2) でコピーされない。書けないとき (読み手が去った、
-// ディスクに空きがない、など) は黙ってあきらめる。読み手が読まずにいて、パイプや端末がいっぱいに
-// なれば、空くまで待つ: 行を捨てるより、遅れるほうを選ぶ (止めるときは wait_for_output_until)。
+// stdio のバッファーを使わないので、fork(2) でコピーされない。書けないとき (パイプが閉じられた、
+// ディスクに空きがない、など) は黙ってあきらめる。パイプや端末がいっぱいなら空くまで待つ:
+// 行を捨てるより遅れるほうを選ぶ (止めるときは wait_for_output_until)。
 template <typename... Parts> void print_line(const Parts&... parts) noexcept {
     Line line;
     (line.add(parts), ...);

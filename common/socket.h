@@ -7,14 +7,14 @@
 #include <utility>
 
 // 一つのディスクリプタを一つの Socket だけが持つ。ムーブで持ち主が移り、
-// 持ち主が消えるときに閉じられる。空の Socket は fd() が -1。
+// 持ち主が破棄されるときに閉じられる (RAII)。空の Socket は fd() が -1。
 class Socket {
 public:
     Socket() = default;
     explicit Socket(int fd) noexcept : fd_(fd) {}
     Socket(Socket&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
     Socket& operator=(Socket other) noexcept {
-        std::swap(fd_, other.fd_); // 前のものは、other といっしょに閉じられる
+        std::swap(fd_, other.fd_); // 前のものは other のデストラクターが閉じる
         return *this;
     }
     ~Socket() { close(); }
@@ -24,7 +24,7 @@ public:
 
     // 今ここで閉じる。二度呼んでもよい。
     // close(2) は EINTR でもやり直さない。Linux ではそのときディスクリプタはもう解放されていて、
-    // やり直すと、別のスレッドが受け取ったばかりの同じ番号を閉じかねない (man 2 close)。
+    // やり直すと、別のスレッドが得たばかりの同じ番号を閉じかねない (man 2 close)。
     void close() noexcept {
         if (fd_ != -1) {
             ::close(std::exchange(fd_, -1));

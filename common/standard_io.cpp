@@ -7,10 +7,10 @@
 
 namespace {
 
-int stop_fd = -1; // 読めるようになれば、止めるところ。-1 なら、いつまでも待つ
+int stop_fd = -1; // 読めるようになれば待つのをやめる。-1 ならいつまでも待つ
 std::atomic<bool> waits = true;
 
-// fd で event が発生するまで待つ。止めるところなら、待たない。発生していなければ false。
+// fd で event が発生するまで待つ。止めるときは待たない。発生していなければ false。
 bool wait_for(int fd, short event) noexcept {
     pollfd events[] = {{fd, event, 0}, {stop_fd, POLLIN, 0}};
     int count = 0;

@@ -5,12 +5,12 @@
 #include <cstddef>
 #include <sys/types.h>
 
-// 標準入力から、届いている分だけを読む (read(2))。何もなければ待つ。size バイトまで。
-// 読んだバイト数を返す。入力が終わっていれば 0、失敗すれば -1 で、理由は errno に残る。
+// 標準入力から届いている分だけを読む (read(2))。何もなければ待つ。size バイトまで。
+// 読んだバイト数を返す。EOF なら 0、失敗すれば -1 で、理由は errno に残る。
 ssize_t read_input(char* buffer, std::size_t size) noexcept;
 
-// 標準出力に、size バイトのすべてを書く (write(2))。読み手が読まずにいて、パイプや端末がいっぱいに
-// なれば、空くまで待つ。失敗すれば false を返し、理由は errno に残る。
+// 標準出力に size バイトのすべてを書く (write(2))。パイプや端末がいっぱいなら空くまで待つ。
+// 失敗すれば false を返し、理由は errno に残る。
 bool write_output(const char* data, std::size_t size) noexcept;
 
 // 標準出力が空くのを、ディスクリプタ stop が読めるようになるまでしか待たないことにする (poll(2))。

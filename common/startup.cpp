@@ -30,7 +30,7 @@ sigset_t set_of(std::initializer_list<int> signals) noexcept {
 } // namespace
 
 void start_clean() noexcept {
-    // 閉じたままだと、ソケットが 0, 1, 2 番になり、ログがクライアントに届いてしまう。
+    // 閉じたままだと、ソケットが 0, 1, 2 番になり、ログがクライアントに送られてしまう。
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
         if (fcntl(fd, F_GETFD) == -1 && open("/dev/null", O_RDWR) != fd) {
             std::exit(1); // 理由を書くところもない

@@ -19,7 +19,7 @@
 
 namespace {
 
-// 足りない資源が空くまで休む時間。休まずに試しつづけると CPU を使いきる。
+// 資源が足りないときに休む時間。休まずに試し続けると CPU を使い切る。
 constexpr std::chrono::milliseconds pause_when_exhausted{100};
 
 // 待ち受けソケットの設定。accept(2) で得る接続済みソケットにも受け継がれる (socket(7), tcp(7))。
@@ -28,12 +28,12 @@ constexpr struct {
     int name;
 } options_to_enable[] = {
     {SOL_SOCKET, SO_REUSEADDR}, // 前の接続の記録 (TIME-WAIT) が残っていても、すぐに始められる
-    {SOL_SOCKET, SO_KEEPALIVE}, // 黙って消えた相手に、いつか気づく
-    {SOL_SOCKET, SO_OOBINLINE}, // 緊急データ (URG) も、ほかのバイトと同じに受け取る
-    {IPPROTO_TCP, TCP_NODELAY}, // 小さな返事も、前の返事の確認応答を待たずに送る
+    {SOL_SOCKET, SO_KEEPALIVE}, // FIN も RST も送らずに消えた相手に、いつか気づく
+    {SOL_SOCKET, SO_OOBINLINE}, // 緊急データ (URG) も、ほかのバイトと同じように受け取る
+    {IPPROTO_TCP, TCP_NODELAY}, // 小さな返事も、確認応答 (ACK) を待たずに送る
 };
 
-// accept(2) の失敗をログに書く。その接続だけの失敗 (受け付ける前に去った) でなく、
+// accept(2) の失敗をログに書く。その接続だけの失敗 (受け付ける前に切断された) でなく、
 // EMFILE, ENFILE, ENOBUFS, ENOMEM のように資源が足りないのなら true。
 bool report_exhaustion(int error) noexcept {
     log_line("accept() failed: ", std::strerror(error));
@@ -98,8 +98,8 @@ Socket create_tcp_client_socket(const Endpoint& endpoint) {
     if (connect(client.fd(), endpoint.address(), endpoint.length) == -1) {
         throw_error(errno, "connect", endpoint);
     }
-    // だれも待ち受けていないポートに、カーネルが自分側のポートとして同じ番号を選ぶと、自分自身に
-    // つながる (RFC 9293 の simultaneous open)。サーバーにつながったのではない。
+    // 待ち受けのないポートへの接続で、カーネルが自分側にも同じ番号を選ぶと、自分自身に接続する
+    // (RFC 9293 の simultaneous open)。サーバーに接続したのではない。
     Endpoint peer;
     getpeername(client.fd(), peer.address(), &peer.length);
     if (std::strcmp(local_address(client).text, to_text(peer).text) == 0) {
@@ -158,7 +158,7 @@ void handle_tcp_client(Connection& client) noexcept {
             break;
         }
         if (received == 0) {
-            break; // クライアントが書き終えた
+            break; // EOF: クライアントが送り終えた
         }
         if (!send_all(client.socket, buffer, static_cast<std::size_t>(received))) {
             failed = "send() to";
@@ -172,7 +172,7 @@ void handle_tcp_client(Connection& client) noexcept {
 void finish_tcp_client(Socket& socket, const EndpointText& peer, long long echoed,
                        const char* failed) noexcept {
     const int error = errno;
-    socket.close(); // ログより先に閉じる。ログの読み手が遅れても、クライアントを待たせない
+    socket.close(); // ログより先に閉じる。ログの出力が滞っても、クライアントを待たせない
     if (failed != nullptr) {
         log_line(failed, " ", peer.text, " failed: ", std::strerror(error));
     } else {

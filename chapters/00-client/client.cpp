@@ -1,5 +1,5 @@
 // 第0章 エコークライアント: 標準入力を送り、同じだけ受け取り、比べて、標準出力に書く。
-// 送ったバイトがすべてそのまま返ってきたときだけ、0 で終わる。
+// 送ったバイト列がすべてそのまま返ってきたときだけ、終了ステータス 0 で終了する。
 
 #include "common/endpoint.h"
 #include "common/log.h"
@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <system_error>
 
-// 入力の終わりまで、少しずつ送っては、同じだけ受け取る。main の終了ステータスを返す。
+// EOF まで、少しずつ送っては同じだけ受け取る。main の終了ステータスを返す。
 int echo_input(const Socket& client) {
     char sent[4096];
     char returned[sizeof sent];
@@ -27,7 +27,7 @@ int echo_input(const Socket& client) {
             return 1;
         }
         const auto size = static_cast<std::size_t>(n);
-        if (size == 0) { // 入力の終わり: 送る向きだけを閉じ、サーバーも閉じるのを待つ
+        if (size == 0) { // EOF: 送る向きだけを閉じ、サーバーも閉じるのを待つ
             shutdown(client.fd(), SHUT_WR);
             if (receive_all(client, returned, 1) != 0) {
                 std::fputs("error: more bytes came back than were sent\n", stderr);
@@ -39,7 +39,7 @@ int echo_input(const Socket& client) {
         // 送れなくても、その前に返ってきたものは受け取る。
         const int send_error = send_all(client, sent, size) ? 0 : errno;
         const std::size_t received = receive_all(client, returned, size);
-        const int error = errno != 0 ? errno : send_error; // カーネルは、わけを一度しか言わない
+        const int error = errno != 0 ? errno : send_error; // ソケットのエラーは一度読むと消える
         if (!write_output(returned, received)) {
             std::perror("error: write");
             return 1;
@@ -61,7 +61,7 @@ int main(int argc, char* argv[]) {
     start_clean();
     const Endpoint endpoint = endpoint_from_arguments(argc, argv);
 
-    // SIGPIPE で黙って終わらず、何バイト返ってこなかったかを表示してから終わる。
+    // SIGPIPE で黙って終了せず、何バイト返ってこなかったかを表示してから終了する。
     std::signal(SIGPIPE, SIG_IGN);
 
     Socket client;

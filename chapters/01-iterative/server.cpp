@@ -1,4 +1,4 @@
-// 第1章 反復サーバー (iterative server): 一度に一人のクライアントだけの相手をする。
+// 第1章 反復サーバー (iterative server): 一度に一つの接続だけを扱う。
 
 #include "common/endpoint.h"
 #include "common/log.h"
@@ -13,7 +13,7 @@ int main(int argc, char* argv[]) {
     start_clean();
     const Endpoint endpoint = endpoint_from_arguments(argc, argv);
 
-    // 切れた接続に send しても、SIGPIPE でサーバーが終わらないようにする。
+    // 切断された接続に send しても、SIGPIPE でサーバーが終了しないようにする。
     std::signal(SIGPIPE, SIG_IGN);
 
     Socket server;

@@ -1,4 +1,4 @@
-// 第2章 クライアントごとにプロセス: 親プロセスは受け付けるだけ、相手をするのは子プロセス。
+// 第2章 接続ごとにプロセス: 親プロセスは受け付けるだけで、通信は子プロセスが行う。
 
 #include "common/endpoint.h"
 #include "common/log.h"
@@ -13,10 +13,10 @@
 #include <system_error>
 #include <unistd.h>
 
-// SIGCHLD のハンドラー: 終わった子プロセスを、残らず回収する。
-// 同時に終わった子プロセスのシグナルは一つにまとまるので、一度では足りない。
+// SIGCHLD のハンドラー: 終了した子プロセスを残らず回収する。
+// 続けて届いたシグナルは一つにまとまるので、一度の waitpid では足りない。
 void reap_children(int) {
-    const int saved_errno = errno; // 割り込まれた処理が、このあと errno を見るかもしれない
+    const int saved_errno = errno; // 割り込まれた処理が、このあと errno を調べるかもしれない
     pid_t pid = 0;
     do {
         pid = waitpid(-1, nullptr, WNOHANG);
@@ -28,7 +28,7 @@ int main(int argc, char* argv[]) {
     start_clean();
     const Endpoint endpoint = endpoint_from_arguments(argc, argv);
 
-    // 切れた接続に send しても、SIGPIPE でサーバーが終わらないようにする。
+    // 切断された接続に send しても、SIGPIPE でサーバーが終了しないようにする。
     std::signal(SIGPIPE, SIG_IGN);
 
     struct sigaction action {};
@@ -50,15 +50,15 @@ int main(int argc, char* argv[]) {
 
         const pid_t pid = fork();
         if (pid == -1) {
-            // 子プロセスを作れなかった: このクライアントだけをあきらめる
+            // 子プロセスを作れなかった: この接続だけをあきらめる
             log_line("fork() failed: ", std::strerror(errno));
         } else if (pid == 0) {
-            // 子プロセス: このクライアントだけの相手をして終わる
+            // 子プロセス: この接続だけを扱って終了する
             server.close(); // 待ち受けは親プロセスの仕事
             handle_tcp_client(client);
             _exit(0); // exit と違い、親プロセスからコピーしたバッファーを書き出さない
         } else {
-            // 親プロセス: すぐに次のクライアントを待ちに戻る
+            // 親プロセス: すぐに次の接続を待つ
             client.socket.close(); // 接続は、コピーを持つ子プロセスが閉じる
             log_line("forked child ", pid);
         }

@@ -1,8 +1,7 @@
-// 第3章 クライアントごとにスレッド: 一つのプロセスの中で、スレッドがクライアントの相手をする。
+// 第3章 接続ごとにスレッド: 一つのプロセスの中で、スレッドが通信を行う。
 
 #include "common/endpoint.h"
 #include "common/log.h"
-#include "common/platform.h"
 #include "common/socket.h"
 #include "common/startup.h"
 #include "common/tcp.h"
@@ -13,11 +12,11 @@
 #include <thread>
 #include <utility>
 
-// すべてのスレッドが同じ変数を見る。読み書きは、必ず clients_mutex をロックして行う。
+// すべてのスレッドが共有する。読み書きは必ず clients_mutex をロックして行う。
 std::mutex clients_mutex;
-int clients = 0; // 今、相手をしているクライアントの数
+int clients = 0; // 今の接続の数
 
-// 数えなおした数を返す。ロックしたままログを書くと、書き込みが詰まったときに全員が止まるので、
+// 変えたあとの数を返す。ロックしたままログを書くと、出力が滞ったときに全スレッドが止まるので、
 // 書くのは呼び出し側に任せる。
 int count_clients(int change) {
     const std::lock_guard lock(clients_mutex);
@@ -25,7 +24,7 @@ int count_clients(int change) {
     return clients;
 }
 
-// 一つのスレッドの一生。client はこのスレッドのもので、戻るときには閉じている。
+// 一つのスレッドの一生。client の持ち主はこのスレッドで、戻るときには閉じている。
 void serve(Connection client) noexcept {
     log_line("serving ", count_clients(+1), " clients");
     handle_tcp_client(client);
@@ -36,12 +35,8 @@ int main(int argc, char* argv[]) {
     start_clean();
     const Endpoint endpoint = endpoint_from_arguments(argc, argv);
 
-    // 切れた接続に send しても、SIGPIPE でサーバーが終わらないようにする。
+    // 切断された接続に send しても、SIGPIPE でサーバーが終了しないようにする。
     std::signal(SIGPIPE, SIG_IGN);
-
-    // 既定の 8 MiB は要らない。glibc が使い回しに残しておくのは合計 40 MiB までで、
-    // 小さいほど多く残る。
-    set_thread_stack_size(128UL * 1024);
 
     Socket server;
     try {
@@ -57,7 +52,7 @@ int main(int argc, char* argv[]) {
         try {
             std::thread(serve, std::move(client)).detach();
         } catch (const std::exception& error) {
-            // スレッドを作れなかった: このクライアントだけをあきらめる
+            // スレッドを作れなかった: この接続だけをあきらめる
             log_line("thread creation failed: ", error.what());
         }
     }

@@ -15,11 +15,11 @@
 #include <system_error>
 #include <thread>
 
-// すべてのスレッドが同じ変数を見る。読み書きは、必ず clients_mutex をロックして行う。
+// すべてのスレッドが共有する。読み書きは必ず clients_mutex をロックして行う。
 std::mutex clients_mutex;
-int clients = 0; // 今、相手をしているクライアントの数
+int clients = 0; // 今の接続の数
 
-// 数えなおした数を返す。ロックしたままログを書くと、書き込みが詰まったときに全員が止まるので、
+// 変えたあとの数を返す。ロックしたままログを書くと、出力が滞ったときに全スレッドが止まるので、
 // 書くのは呼び出し側に任せる。
 int count_clients(int change) {
     const std::lock_guard lock(clients_mutex);
@@ -27,8 +27,8 @@ int count_clients(int change) {
     return clients;
 }
 
-// 一つのスレッドの一生: 第1章のループを、ほかのスレッドと同じ待ち受けソケットでくり返す。
-// 全員がそろうまで、だれも受け付けない。そろわずに終われば、その接続を打ち切ることになる。
+// 一つのスレッドの一生: 第1章のループを、ほかのスレッドと同じ待ち受けソケットで繰り返す。
+// すべてのスレッドがそろうまで受け付けない。先に受け付けると、そろわないときに打ち切ることになる。
 [[noreturn]] void serve(const Socket& server, std::latch& all_started) noexcept {
     all_started.wait();
     for (;;) {
@@ -44,11 +44,11 @@ int main(int argc, char* argv[]) {
     start_clean();
     NumberOption threads = {"threads", "how many clients are served at a time", 64};
     const Endpoint endpoint = endpoint_from_arguments(argc, argv, {&threads});
-    if (threads.value > descriptors_left()) { // だれも来なくても、accept(2) が失敗しつづける
+    if (threads.value > descriptors_left()) { // 接続が来なくても accept(2) が失敗し続ける
         die_with_error({EMFILE, std::generic_category(), "threads"});
     }
 
-    // 切れた接続に send しても、SIGPIPE でサーバーが終わらないようにする。
+    // 切断された接続に send しても、SIGPIPE でサーバーが終了しないようにする。
     std::signal(SIGPIPE, SIG_IGN);
 
     Socket server;
@@ -65,7 +65,7 @@ int main(int argc, char* argv[]) {
         try {
             std::thread(serve, std::cref(server), std::ref(all_started)).detach();
         } catch (const std::system_error& error) {
-            // 約束した数の相手をできないのなら、始めない
+            // 約束した数を扱えないのなら始めない
             die_with_error({error.code(), "thread " + std::to_string(number)});
         }
     }

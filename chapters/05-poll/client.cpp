@@ -1,5 +1,5 @@
 // 第5章のエコークライアント: 入力とサーバーの両方を、poll で待つ。
-// 返事を待たずに送りつづけ、入力を待っている間でも、サーバーが去れば、すぐに気づく。
+// 返事を待たずに送り続け、入力を待っている間でも、サーバーが切断すればすぐに気づく。
 
 #include "common/endpoint.h"
 #include "common/log.h"
@@ -19,13 +19,13 @@
 #include <system_error>
 #include <unistd.h>
 
-// 入力の終わりまで、送れるだけ送り、返ってきただけ受け取る。main の終了ステータスを返す。
+// EOF まで、送れるだけ送り、返ってきただけ受け取る。main の終了ステータスを返す。
 int echo_input(const Socket& client) {
     std::string waiting;  // 読んだのに、まだ返ってきていないバイト列
     std::size_t sent = 0; // そのうち、もう送ったバイト数
-    bool ended = false;   // 入力が終わった
+    bool ended = false;   // 入力が EOF になった
     long long total = 0;  // これまでに読んだバイト数
-    int send_error = 0; // 送れなかったわけ。カーネルは一度しか言わないので、覚えておく
+    int send_error = 0; // 送れなかった理由。一度読むと消えるので覚えておく
     char buffer[16 * 1024];
     for (;;) {
         const bool full = waiting.size() >= 64UL * 1024; // 返ってくるまで、次は読まない
@@ -93,7 +93,7 @@ int main(int argc, char* argv[]) {
     start_clean();
     const Endpoint endpoint = endpoint_from_arguments(argc, argv);
 
-    // SIGPIPE で黙って終わらず、何バイト返ってこなかったかを表示してから終わる。
+    // SIGPIPE で黙って終了せず、何バイト返ってこなかったかを表示してから終了する。
     std::signal(SIGPIPE, SIG_IGN);
 
     Socket client;

@@ -1,4 +1,4 @@
-// 第5章 poll による多重化: 一つのスレッドが、準備のできたクライアントの相手を、少しずつする。
+// 第5章 poll による I/O 多重化: 一つのスレッドが、準備のできた接続を少しずつ処理する。
 
 #include "common/endpoint.h"
 #include "common/log.h"
@@ -23,22 +23,22 @@ using Clock = std::chrono::steady_clock;
 // ディスクリプタやメモリが足りないとき、受け付けを休む時間 (ミリ秒)。
 constexpr int rest_ms = 100;
 
-// 一人のクライアントについて、次のイベントまで覚えておくこと。
-// 第4章までは、相手をするスレッドのスタックと、今どの行にいるかが覚えていた。
+// 一つの接続について、次のイベントまで覚えておくこと。
+// 第4章までは、スレッドのスタックと、今どの行にいるかが覚えていた。
 struct Client {
     Socket socket;     // 接続済みソケット。ノンブロッキング
     EndpointText peer; // 相手のアドレス
-    std::vector<char> unsent = {}; // 受け取ったのに、まだ送れていないバイト列。ある間は受け取らない
+    std::vector<char> unsent = {}; // 受け取ってまだ送れていないバイト列。残っている間は受け取らない
     long long echoed = 0; // 送り返したバイト数
 };
-using Clients = std::unordered_map<int, Client>; // ディスクリプタから、クライアントへ
+using Clients = std::unordered_map<int, Client>; // キーはディスクリプタ
 
 // 次にどのイベントを待つか。
 short next_event(const Client& client) noexcept {
     return client.unsent.empty() ? POLLIN : POLLOUT;
 }
 
-// 今できるだけ、待たずに相手をする。続きがあれば true。終わったか失敗したら、閉じて false。
+// 今できるだけのことを、ブロックせずに行う。続きがあれば true。EOF か失敗なら閉じて false。
 bool serve(Client& client, std::span<char> buffer) noexcept try {
     std::span<const char> data = client.unsent;
     if (data.empty()) {
@@ -46,7 +46,7 @@ bool serve(Client& client, std::span<char> buffer) noexcept try {
         if (received == -1 && (errno == EAGAIN || errno == EINTR)) {
             return true;
         }
-        if (received <= 0) { // 失敗したか、クライアントが書き終えた
+        if (received <= 0) { // 失敗か EOF
             finish_tcp_client(client.socket, client.peer, client.echoed,
                               received == -1 ? "recv() from" : nullptr);
             return false;
@@ -62,17 +62,17 @@ bool serve(Client& client, std::span<char> buffer) noexcept try {
         return false;
     }
     client.echoed += sent;
-    client.unsent = std::vector<char>(data.begin() + sent, data.end()); // 空なら、メモリも返る
+    client.unsent = std::vector<char>(data.begin() + sent, data.end()); // 空ならメモリも解放される
     return true;
 } catch (const std::bad_alloc&) {
-    errno = ENOMEM; // 残りを取っておけない: このクライアントだけをあきらめる
+    errno = ENOMEM; // 残りを保存できない: この接続だけをあきらめる
     finish_tcp_client(client.socket, client.peer, client.echoed, "keeping bytes for");
     return false;
 }
 
-// 来ているクライアントを受け付ける。ディスクリプタやメモリが足りなければ false。
+// 待っている接続を受け付ける。ディスクリプタやメモリが足りなければ false。
 bool accept_clients(const Socket& server, Clients& clients, std::vector<pollfd>& watched) noexcept {
-    for (int i = 0; i < 64; ++i) { // 来つづけても、ほかの人を待たせない
+    for (int i = 0; i < 64; ++i) { // 来続けても、ほかの接続を待たせない
         Connection connection;
         const Accepted accepted = try_accept_tcp_connection(server, connection);
         if (accepted != Accepted::connection) {
@@ -83,7 +83,7 @@ bool accept_clients(const Socket& server, Clients& clients, std::vector<pollfd>&
             clients.emplace(fd, Client{std::move(connection.socket), connection.peer});
             watched.push_back({fd, POLLIN, 0});
         } catch (const std::exception& error) {
-            clients.erase(fd); // 覚えておくメモリがない: このクライアントだけをあきらめる
+            clients.erase(fd); // メモリが足りない: この接続だけをあきらめる
             log_line("watching ", connection.peer.text, " failed: ", error.what());
         }
     }
@@ -92,25 +92,25 @@ bool accept_clients(const Socket& server, Clients& clients, std::vector<pollfd>&
 
 // イベントループ (event loop): イベントを待ち、発生した順に少しずつ処理する。
 [[noreturn]] void run_event_loop(const Socket& server) noexcept {
-    char buffer[64 * 1024]; // だれから受け取るときにも使う
+    char buffer[64 * 1024]; // どの接続から受け取るときにも使う
     Clients clients;
     std::vector<pollfd> watched = {{server.fd(), POLLIN, 0}}; // 初めの一つが待ち受けソケット
-    Clock::time_point accept_again; // この時刻までは、受け付けを休む
+    Clock::time_point accept_again; // この時刻までは受け付けを休む
     for (;;) {
         const bool resting = Clock::now() < accept_again;
-        watched[0].fd = resting ? -1 : server.fd(); // poll は、負のディスクリプタを見ない
+        watched[0].fd = resting ? -1 : server.fd(); // poll は負のディスクリプタを無視する
         if (poll(watched.data(), watched.size(), resting ? rest_ms : -1) == -1) {
             if (errno == EINTR) {
                 continue; // シグナルに割り込まれただけ
             }
             // ENOMEM か、上限 (ulimit -n) を下げられて EINVAL:
-            // 少し休み、だれも待たないので全員を試す
+            // 少し休み、ブロックしないのですべてを試す
             poll(nullptr, 0, rest_ms);
             for (pollfd& each : watched) {
                 each.revents = each.fd == -1 ? short{0} : each.events;
             }
         }
-        // 後ろから見る。抜けたところに最後のものを移しても、それはもう見おわっている。
+        // 末尾から調べる。空いたところに末尾の要素を移しても、それはもう調べ終えている。
         for (std::size_t i = watched.size(); i-- > 0;) {
             const int fd = watched[i].fd;
             if (watched[i].revents == 0) {
@@ -138,7 +138,7 @@ int main(int argc, char* argv[]) {
     start_clean();
     const Endpoint endpoint = endpoint_from_arguments(argc, argv);
 
-    // 切れた接続に send しても、SIGPIPE でサーバーが終わらないようにする。
+    // 切断された接続に send しても、SIGPIPE でサーバーが終了しないようにする。
     std::signal(SIGPIPE, SIG_IGN);
 
     Socket server;

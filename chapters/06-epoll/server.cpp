@@ -1,4 +1,4 @@
-// 第6章 epoll による多重化: 見張るものはカーネルに預け、準備のできたものだけを受け取る。
+// 第6章 epoll による I/O 多重化: 監視するものをカーネルに登録し、準備のできたものだけを受け取る。
 
 #include "common/endpoint.h"
 #include "common/log.h"
@@ -24,14 +24,14 @@ using Clock = std::chrono::steady_clock;
 // ディスクリプタやメモリが足りないとき、受け付けを休む時間 (ミリ秒)。
 constexpr int rest_ms = 100;
 
-// 一人のクライアントについて、次のイベントまで覚えておくこと。
+// 一つの接続について、次のイベントまで覚えておくこと。
 struct Client {
     Socket socket;     // 接続済みソケット。ノンブロッキング
     EndpointText peer; // 相手のアドレス
-    std::vector<char> unsent = {}; // 受け取ったのに、まだ送れていないバイト列。ある間は受け取らない
+    std::vector<char> unsent = {}; // 受け取ってまだ送れていないバイト列。残っている間は受け取らない
     long long echoed = 0; // 送り返したバイト数
 };
-using Clients = std::unordered_map<int, Client>; // ディスクリプタから、クライアントへ
+using Clients = std::unordered_map<int, Client>; // キーはディスクリプタ
 
 // 次にどのイベントを待つか。
 std::uint32_t next_event(const Client& client) noexcept {
@@ -47,7 +47,7 @@ bool watch(const Socket& epoll, int operation, int fd, std::uint32_t events) noe
     return epoll_ctl(epoll.fd(), operation, fd, &event) == 0;
 }
 
-// 今できるだけ、待たずに相手をする。続きがあれば true。終わったか失敗したら、閉じて false。
+// 今できるだけのことを、ブロックせずに行う。続きがあれば true。EOF か失敗なら閉じて false。
 bool serve(Client& client, std::span<char> buffer) noexcept try {
     std::span<const char> data = client.unsent;
     if (data.empty()) {
@@ -55,7 +55,7 @@ bool serve(Client& client, std::span<char> buffer) noexcept try {
         if (received == -1 && (errno == EAGAIN || errno == EINTR)) {
             return true;
         }
-        if (received <= 0) { // 失敗したか、クライアントが書き終えた
+        if (received <= 0) { // 失敗か EOF
             finish_tcp_client(client.socket, client.peer, client.echoed,
                               received == -1 ? "recv() from" : nullptr);
             return false;
@@ -71,17 +71,17 @@ bool serve(Client& client, std::span<char> buffer) noexcept try {
         return false;
     }
     client.echoed += sent;
-    client.unsent = std::vector<char>(data.begin() + sent, data.end()); // 空なら、メモリも返る
+    client.unsent = std::vector<char>(data.begin() + sent, data.end()); // 空ならメモリも解放される
     return true;
 } catch (const std::bad_alloc&) {
-    errno = ENOMEM; // 残りを取っておけない: このクライアントだけをあきらめる
+    errno = ENOMEM; // 残りを保存できない: この接続だけをあきらめる
     finish_tcp_client(client.socket, client.peer, client.echoed, "keeping bytes for");
     return false;
 }
 
-// 来ているクライアントを受け付ける。ディスクリプタやメモリが足りなければ false。
+// 待っている接続を受け付ける。ディスクリプタやメモリが足りなければ false。
 bool accept_clients(const Socket& server, Clients& clients, const Socket& epoll) noexcept {
-    for (int i = 0; i < 64; ++i) { // 来つづけても、ほかの人を待たせない
+    for (int i = 0; i < 64; ++i) { // 来続けても、ほかの接続を待たせない
         Connection connection;
         const Accepted accepted = try_accept_tcp_connection(server, connection);
         if (accepted != Accepted::connection) {
@@ -94,7 +94,7 @@ bool accept_clients(const Socket& server, Clients& clients, const Socket& epoll)
             }
             clients.emplace(fd, Client{std::move(connection.socket), connection.peer});
         } catch (const std::exception& error) {
-            // 覚えておくメモリがない: このクライアントだけをあきらめる
+            // メモリが足りない: この接続だけをあきらめる
             log_line("watching ", connection.peer.text, " failed: ", error.what());
         }
     }
@@ -107,10 +107,10 @@ bool accept_clients(const Socket& server, Clients& clients, const Socket& epoll)
     if (epoll.fd() == -1 || !watch(epoll, EPOLL_CTL_ADD, server.fd(), EPOLLIN)) {
         die_with_error({errno, std::generic_category(), "epoll"});
     }
-    char buffer[64 * 1024]; // だれから受け取るときにも使う
+    char buffer[64 * 1024]; // どの接続から受け取るときにも使う
     Clients clients;
     bool resting = false;
-    Clock::time_point accept_again; // この時刻までは、受け付けを休む
+    Clock::time_point accept_again; // この時刻までは受け付けを休む
     for (;;) {
         if (resting != (Clock::now() < accept_again)) {
             resting = !resting;
@@ -141,7 +141,7 @@ int main(int argc, char* argv[]) {
     start_clean();
     const Endpoint endpoint = endpoint_from_arguments(argc, argv);
 
-    // 切れた接続に send しても、SIGPIPE でサーバーが終わらないようにする。
+    // 切断された接続に send しても、SIGPIPE でサーバーが終了しないようにする。
     std::signal(SIGPIPE, SIG_IGN);
 
     Socket server;

@@ -29,23 +29,23 @@ using Order = std::list<int>;
 // ディスクリプタやメモリが足りないとき、受け付けを休む時間 (ミリ秒)。
 constexpr int rest_ms = 100;
 
-// 一人のクライアントについて、次のイベントまで覚えておくこと。
+// 一つの接続について、次のイベントまで覚えておくこと。
 struct Client {
     Socket socket;     // 接続済みソケット。ノンブロッキング
     EndpointText peer; // 相手のアドレス
-    std::vector<char> unsent = {}; // 受け取ったのに、まだ送れていないバイト列。ある間は受け取らない
+    std::vector<char> unsent = {}; // 受け取ってまだ送れていないバイト列。残っている間は受け取らない
     long long echoed = 0; // 送り返したバイト数
     Clock::time_point deadline = {}; // この時刻までイベントがなければ閉じる。あるたびに延びる
     Order::iterator place = {}; // 並びの中の、この人の場所。締め切りが延びると、最後に移る
 };
-using Clients = std::unordered_map<int, Client>; // ディスクリプタから、クライアントへ
+using Clients = std::unordered_map<int, Client>; // キーはディスクリプタ
 
 // 次にどのイベントを待つか。
 std::uint32_t next_event(const Client& client) noexcept {
     return client.unsent.empty() ? EPOLLIN : EPOLLOUT;
 }
 
-// 今できるだけ、待たずに相手をする。続きがあれば true。終わったか失敗したら、閉じて false。
+// 今できるだけのことを、ブロックせずに行う。続きがあれば true。EOF か失敗なら閉じて false。
 bool serve(Client& client, std::span<char> buffer) noexcept try {
     std::span<const char> data = client.unsent;
     if (data.empty()) {
@@ -53,7 +53,7 @@ bool serve(Client& client, std::span<char> buffer) noexcept try {
         if (received == -1 && (errno == EAGAIN || errno == EINTR)) {
             return true;
         }
-        if (received <= 0) { // 失敗したか、クライアントが書き終えた
+        if (received <= 0) { // 失敗か EOF
             finish_tcp_client(client.socket, client.peer, client.echoed,
                               received == -1 ? "recv() from" : nullptr);
             return false;
@@ -69,18 +69,18 @@ bool serve(Client& client, std::span<char> buffer) noexcept try {
         return false;
     }
     client.echoed += sent;
-    client.unsent = std::vector<char>(data.begin() + sent, data.end()); // 空なら、メモリも返る
+    client.unsent = std::vector<char>(data.begin() + sent, data.end()); // 空ならメモリも解放される
     return true;
 } catch (const std::bad_alloc&) {
-    errno = ENOMEM; // 残りを取っておけない: このクライアントだけをあきらめる
+    errno = ENOMEM; // 残りを保存できない: この接続だけをあきらめる
     finish_tcp_client(client.socket, client.peer, client.echoed, "keeping bytes for");
     return false;
 }
 
-// 来ているクライアントを受け付ける。ディスクリプタやメモリが足りなければ false。
+// 待っている接続を受け付ける。ディスクリプタやメモリが足りなければ false。
 bool accept_clients(const Socket& server, Clients& clients, const Socket& epoll, Order& order,
                     std::chrono::milliseconds idle, int limit) noexcept {
-    for (int i = 0; i < 64 && std::ssize(clients) < limit; ++i) { // 来つづけても、ほかを待たせない
+    for (int i = 0; i < 64 && std::ssize(clients) < limit; ++i) { // 来続けても、ほかを待たせない
         Connection connection;
         const Accepted accepted = try_accept_tcp_connection(server, connection);
         if (accepted != Accepted::connection) {
@@ -98,7 +98,7 @@ bool accept_clients(const Socket& server, Clients& clients, const Socket& epoll,
                                        .place = place.begin()});
             order.splice(order.end(), place);
         } catch (const std::exception& error) {
-            // 覚えておくメモリがない: このクライアントだけをあきらめる
+            // メモリが足りない: この接続だけをあきらめる
             log_line("watching ", connection.peer.text, " failed: ", error.what());
         }
     }
@@ -130,11 +130,11 @@ void close_idle_clients(Clients& clients, Order& order, std::chrono::millisecond
     if (epoll.fd() == -1 || !watch(epoll, EPOLL_CTL_ADD, server.fd(), EPOLLIN)) {
         die_with_error({errno, std::generic_category(), "epoll"});
     }
-    char buffer[64 * 1024]; // だれから受け取るときにも使う
+    char buffer[64 * 1024]; // どの接続から受け取るときにも使う
     Clients clients;
     Order order;
     bool resting = false;
-    Clock::time_point accept_again; // この時刻までは、受け付けを休む
+    Clock::time_point accept_again; // この時刻までは受け付けを休む
     for (;;) {
         const bool closed = std::ssize(clients) == limit;
         if (resting != (closed || Clock::now() < accept_again)) {
@@ -175,7 +175,7 @@ int main(int argc, char* argv[]) {
     NumberOption limit = {"clients", "the most clients to serve at once", descriptors_left()};
     const Endpoint endpoint = endpoint_from_arguments(argc, argv, {&idle, &limit});
 
-    // 切れた接続に send しても、SIGPIPE でサーバーが終わらないようにする。
+    // 切断された接続に send しても、SIGPIPE でサーバーが終了しないようにする。
     std::signal(SIGPIPE, SIG_IGN);
 
     Socket server;

@@ -24,15 +24,15 @@ struct Loop {
     struct Client {
         Task task; // その frame の持ち主。消えれば、接続も閉じる
         std::coroutine_handle<> waiting = {}; // 準備を待っている frame。task か、その待つ send_all
-        std::uint32_t event = EPOLLIN; // 待っている出来事。カーネルに預けてある
-        Clock::time_point deadline = {}; // この時刻になれば、起きていなくても動かす
+        std::uint32_t event = EPOLLIN; // 待っているイベント。カーネルに登録してある
+        Clock::time_point deadline = {}; // この時刻になれば、発生していなくても再開する
         std::list<int>::iterator place = {}; // 締め切りの並びの中の、この人の場所
         bool late = false;                   // 締め切りになったので動かした
     };
 
     std::chrono::milliseconds idle; // 待つ時間の上限。だれにも同じ
     const Socket epoll{epoll_create1(0)};
-    std::unordered_map<int, Client> clients = {}; // ディスクリプタから、クライアントへ
+    std::unordered_map<int, Client> clients = {}; // キーはディスクリプタ
     std::list<int> order = {}; // 締め切りの早い順。待つ長さは同じなので、待ちはじめた順でもある
     bool stopping = false; // これから届くものには、返事をしない
 

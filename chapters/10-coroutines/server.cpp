@@ -66,7 +66,7 @@ Task handle_tcp_client(Loop& loop, Connection client) {
             break;
         }
         if (received == 0) {
-            break; // クライアントが書き終えた
+            break; // EOF: クライアントが送り終えた
         }
         if (loop.stopping) {
             continue; // 読み捨てる。読まずに閉じると RST になり、届いていない返事が失われる
@@ -84,9 +84,9 @@ Task handle_tcp_client(Loop& loop, Connection client) {
     co_return true; // 値はだれも使わないが、書かずに終わると未定義動作になる
 }
 
-// 来ているクライアントを受け付ける。ディスクリプタやメモリが足りなければ false。
+// 待っている接続を受け付ける。ディスクリプタやメモリが足りなければ false。
 bool accept_clients(const Socket& server, Loop& loop, int limit) noexcept {
-    // 来つづけても、ほかの人を待たせない。
+    // 来続けても、ほかの接続を待たせない。
     for (int i = 0; i < 64 && std::ssize(loop.clients) < limit; ++i) {
         Connection connection;
         const Accepted accepted = try_accept_tcp_connection(server, connection);
@@ -101,7 +101,7 @@ bool accept_clients(const Socket& server, Loop& loop, int limit) noexcept {
             }
             loop.start(fd, handle_tcp_client(loop, std::move(connection)));
         } catch (const std::exception& error) {
-            // 覚えておくメモリがない: このクライアントだけをあきらめる
+            // メモリが足りない: この接続だけをあきらめる
             log_line("watching ", peer.text, " failed: ", error.what());
         }
     }
@@ -144,7 +144,7 @@ void run_event_loop(Socket server, const Socket& stop, std::latch& all_started,
     }
     all_started.arrive_and_wait();
     bool resting = false;
-    Clock::time_point accept_again; // この時刻までは、受け付けを休む
+    Clock::time_point accept_again; // この時刻までは受け付けを休む
     auto give_up = Clock::time_point::max();
     while (!loop.stopping || (!loop.clients.empty() && Clock::now() < give_up)) {
         const bool closed = loop.stopping || std::ssize(loop.clients) == limit;
@@ -211,7 +211,7 @@ int main(int argc, char* argv[]) {
     const long long most = descriptors_left() - 2LL * loops.value;
     limit.value = static_cast<int>(std::clamp<long long>(most, 1, limit.value));
 
-    // 切れた接続に send しても、SIGPIPE でサーバーが終わらないようにする。
+    // 切断された接続に send しても、SIGPIPE でサーバーが終了しないようにする。
     std::signal(SIGPIPE, SIG_IGN);
 
     Socket server;

@@ -75,13 +75,6 @@ std::string reason(int error) {
     return std::string(": ") + std::strerror(error) + "\n";
 }
 
-std::string first_line(const std::string& path) {
-    std::ifstream file(path);
-    std::string line;
-    std::getline(file, line);
-    return line;
-}
-
 // サーバーが今も一人の相手をできるか。
 bool serves(const Server& server) {
     return Client(server.endpoint).echo("still here") == "still here";
@@ -479,40 +472,6 @@ TEST_SUITE("server") {
                                 "recv() from " + peer + " failed: Connection reset");
             }));
             CHECK_FALSE(contains(server.output(), "finished " + peer));
-        }
-    }
-
-    TEST_CASE("スレッドのスタックは 128 KiB で、その一部しか使わない") {
-        for (const Model& model : models()) {
-            if (!model.threads || sanitized()) {
-                continue;
-            }
-            const Server server({model.program});
-            const Client client(server.endpoint);
-            CHECK(client.echo("hello") == "hello");
-            const std::string proc = "/proc/" + std::to_string(server.pid());
-            const int thread = ids_of(lines_with(server.output(), "serving").at(0)).second;
-            // 待っている呼び出しの番号、六つの引数、スタックポインター (man 5 proc_pid_syscall)。
-            const std::string call = proc + "/task/" + std::to_string(thread) + "/syscall";
-            if (first_line(call).empty() && std::getenv("CI") == nullptr) {
-                MESSAGE("スタックポインターを読めないので確かめられない");
-                continue;
-            }
-            unsigned long long pointer = 0;
-            CHECK(eventually([&] {
-                return std::sscanf(first_line(call).c_str(), "%*d %*s %*s %*s %*s %*s %*s %llx",
-                                   &pointer) == 1;
-            }));
-            unsigned long long begin = 0;
-            unsigned long long end = 0;
-            for (std::ifstream maps(proc + "/maps"); end <= pointer && maps;) {
-                std::string line;
-                std::getline(maps, line);
-                std::sscanf(line.c_str(), "%llx-%llx", &begin, &end);
-            }
-            // 隣の領域とつながって、いくらか大きく見えることもある。
-            CHECK((end - begin) / 65536 == 2);
-            CHECK((end - pointer) / 1024 < 48); // 16 KiB のバッファーと、いくらか
         }
     }
 
