@@ -16,7 +16,7 @@ import subprocess
 import sys
 
 sys.dont_write_bytecode = True  # となりのファイルを読んでも、__pycache__ を残さない
-from note import Note, counts, fail, failures
+from note import DOTS, SIGN, Note, counts, fail, failures
 from predict import check_questions, quiz
 from quotes import check_links, check_names, check_quotes
 from terminal import Replay, replay
@@ -50,7 +50,7 @@ def main():
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # 止められても、始めたプロセスを残さない
         # PR_SET_CHILD_SUBREAPER: 親を失ったプロセスを引き取る。init がすぐに回収するとはかぎらない。
         ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
-    notes = [Note(path) for path in files or glob.glob('README.md') + sorted(glob.glob('docs/*.md'))]
+    notes = [Note(path) for path in files or glob.glob('README.md') + sorted(glob.glob('docs/*.md') + glob.glob('docs/more/*.md'))]
     for note in notes:
         check_questions(note)
     if options.predict:
@@ -60,6 +60,9 @@ def main():
             if block.language == 'console' and not (re.fullmatch('(端末[A-Z])?', block.title)
                                                     and block.word in ('', '順不同', '参考')):
                 fail(block.place(), '端末の例の名前は **端末A** と書きます。あとにつくのは (順不同) か (参考) です')
+            for offset, line in enumerate(block.lines, 1):
+                if block.language == 'console' and block.transcript() and not (SIGN.fullmatch(line) or line in DOTS):
+                    fail(block.place(offset), 'A$ か A> か A: で始まりません', line)
         check_quotes(note, options.update)
         check_links(note)
         check_names(note)

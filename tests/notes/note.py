@@ -6,6 +6,8 @@ from collections import Counter
 
 KEYS = {'^C': '\x03', '^D': '\x04'}
 DOTS = {'...', '…'}  # 何行でもよい、という印
+SIGN = re.compile(r'([A-Z])([$>:])(?: (.*))?')  # A$ 打ったコマンド、A> 打った行、A: 出力
+AFTER = {'(順不同)': '順不同', '(値は環境による)': '参考'}  # 囲みのすぐあとの行
 # ジョブが終わったという bash の知らせ。いつ出るかわからないので、ノートにあってもなくてもよい。
 JOB_NOTICE = re.compile(r'\[\d+\][+-]? +(?:Done|Exit|Killed|Terminated|Interrupt|Hangup)\b')
 SETTINGS = ('CXX', 'CXXFLAGS', 'LDFLAGS', 'WERROR')  # 端末の中の make にも伝える。違えば、すべてを作りなおすことになる
@@ -25,21 +27,24 @@ def fail(place, message, expected=None, actual=None):
 class Question:
     """端末の例を動かす前に、その結果を予想させる問い。"""
 
-    FORM = re.compile(r'<!-- 予想: (.+?) \| (?:行数|(はい )?/(.+)/) -->')
+    FORM = re.compile(r'<!-- (?:予想: (?P<text>.+?) \| |答え: )(?:行数|(?P<kind>はい |いいえ |数 )?/(?P<pattern>.+)/) -->')
 
-    def __init__(self, place, line):
+    def __init__(self, place, line, text):
         form = self.FORM.fullmatch(line)
-        if not form:
-            raise re.error('「問い | 行数」のように書きます')
-        self.place, self.text, self.yes = place, form[1], form[2]
-        self.pattern = form[3] and re.compile(form[3])
-        if self.pattern and not self.yes and self.pattern.groups != 1:
+        if not form or not (form['text'] or text):
+            raise re.error('「**予想** 問い」の次の行に「<!-- 答え: はい /正規表現/ -->」のように書きます')
+        self.place, self.text = place, form['text'] or text
+        self.kind = (form['kind'] or '').strip()
+        self.yes = self.kind in ('はい', 'いいえ')
+        self.stated = self.kind if self.yes and not form['text'] else None  # ノートの言う答え
+        self.pattern = form['pattern'] and re.compile(form['pattern'])
+        if self.pattern and not self.kind and self.pattern.groups != 1:
             raise re.error('答えを囲むかっこは一つです')
 
     def answer(self, output):
         """出力から分かる答え。分からなければ None。"""
-        if not self.pattern:
-            return None if DOTS & set(output) else str(len(output))
+        if not self.pattern or self.kind == '数':
+            return None if DOTS & set(output) else str(sum(not self.pattern or bool(self.pattern.search(line)) for line in output))
         found = next(filter(None, map(self.pattern.search, output)), None)
         return ('はい' if found else 'いいえ') if self.yes else found and found[1]
 
@@ -56,13 +61,52 @@ class Question:
 class Step:
     """読み手が打つもの (コマンド、行、キー) と、そのあとに見えるはずの出力。"""
 
-    def __init__(self, offset, text):
+    def __init__(self, offset, text, terminal=''):
         self.offset, self.text = offset, text  # text が空なら、前のブロックからの出力の続き
+        self.terminal = terminal               # 一つの囲みに書いたときの、端末の文字
         self.command = text.startswith('$ ')
         self.shown = []                        # (ブロックの中の行番号, 行)
 
+    def typed(self, text):
+        """打ったものを、ノートの書き方に戻す。"""
+        if not self.terminal:
+            return text.split('\n')
+        first, *rest = text.split('\n')
+        first = f'{self.terminal}{first}' if self.command else f'{self.terminal}> {first.removesuffix(" ⏎")}'
+        return [first] + [f'{self.terminal}> {line}' for line in rest]
+
+    def printed(self, lines):
+        return [line if line in DOTS or not self.terminal else f'{self.terminal}: {line}'.rstrip() for line in lines]
+
+
+def transcript_steps(block):
+    """いくつもの端末を、起きた順に一つの囲みに書いたもの。どの行にも、端末の文字と印 ($ > :) がある。"""
+    steps = []
+    for offset, line in enumerate(block.lines, 1):
+        signed = SIGN.fullmatch(line)
+        terminal, sign, text = signed.groups(default='') if signed else (steps[-1].terminal if steps else 'A', ':', line)
+        last = steps[-1] if steps else None
+        if sign == '>' and last and last.command and last.terminal == terminal and last.text.endswith('\\') and not last.shown:
+            last.text += '\n' + text
+        elif sign == '$':
+            steps.append(Step(offset, f'$ {text}', terminal))
+        elif sign == '>':
+            steps.append(Step(offset, text if text in KEYS else f'{text} ⏎', terminal))
+        elif not JOB_NOTICE.match(text):
+            place = last if last and last.terminal == terminal else None
+            if block.word == '順不同':  # 打つまでの間に出るものを、端末ごとにまとめる
+                typed = max((at for at, step in enumerate(steps) if step.text), default=0)
+                place = next((step for step in steps[typed:] if step.terminal == terminal), None)
+            if place is None:
+                place = Step(offset, '', terminal)
+                steps.append(place)
+            place.shown.append((offset, text))
+    return steps
+
 
 def steps_of(block):
+    if block.transcript():
+        return transcript_steps(block)
     steps = [Step(1, '')]
     for offset, line in enumerate(block.lines, 1):
         if steps[-1].command and steps[-1].text.endswith('\\') and not steps[-1].shown:
@@ -90,6 +134,9 @@ class Block:
     def replay(self):
         return self.language == 'console' and self.word != '参考'
 
+    def transcript(self):
+        return any(SIGN.fullmatch(line) for line in self.lines)
+
     def output(self):
         return [line for step in steps_of(self) for _, line in step.shown]
 
@@ -111,6 +158,8 @@ class Note:
         slugs, block, label, question = Counter(), None, None, None
         for number, line in enumerate(self.lines, 1):
             if block and re.fullmatch(f' *{block.fence[0]}{{{len(block.fence)},}} *', line):
+                after = next(filter(None, map(str.strip, self.lines[number:number + 2])), '')
+                block.word = AFTER.get(after, block.word)
                 block = None
             elif block:
                 block.lines.append(line[len(block.indent):].rstrip())
@@ -125,9 +174,10 @@ class Note:
                     fail(f'{path}:{number}', 'ブロックの名前のあとに、ブロックがありません', label[0])
                 label = self.LABEL.fullmatch(line) or (None if line else label)
                 question = question if label or not line else None
-                if line.lstrip().startswith('<!-- 予想'):
+                if line.lstrip().startswith(('<!-- 予想', '<!-- 答え')):
+                    asked = re.fullmatch(r' *\*\*予想\*\* (.+)', self.lines[number - 2])
                     try:
-                        question = Question(f'{path}:{number}', line.strip())
+                        question = Question(f'{path}:{number}', line.strip(), asked and asked[1])
                         self.questions.append(question)
                     except re.error as error:
                         fail(f'{path}:{number}', f'予想の問いの書き方が違います: {error}', line)

@@ -25,14 +25,17 @@ class Quiz(Replay):
         """最後の問いで終わるので、動いているものが残っていてもよい。"""
 
     def run_block(self, block):
-        print(f'\n{block.title or "端末A"}')
         question = block.question
-        if question:
-            print(*(f'    {step.text}' for step in steps_of(block) if step.text), f'\n予想: {question.text}', sep='\n')
+        print('' if block.transcript() else f'\n{block.title or "端末A"}')
+        if question:  # 打つもののうち、答えにかかわるところまで
+            steps = steps_of(block)
+            answered = next((at for at, step in enumerate(steps) if step.shown), len(steps))
+            lines = [line for step in steps[:answered + 1] if step.text for line in step.typed(step.text)]
+            print(*('    ' + line for line in lines), f'\n予想: {question.text}', sep='\n')
             text = input('(はい か いいえ) > ' if question.yes else '> ')
         real = super().run_block(block) if block.replay() else block.lines  # 動かさないのは、壊し方のパッチ
         # ss は、端末の幅いっぱいに列を広げる。
-        print(*('    ' + re.sub(' {8,}', '  ', line) for line in real), sep='\n', flush=True)
+        print(*('    ' + re.sub(r'(?<=\S) {8,}', '  ', line) for line in real), sep='\n', flush=True)
         if question:
             answer = question.answer(self.output_lines)
             mark = '○' if question.accepts(text, answer) else '×'

@@ -40,7 +40,10 @@ def find(part, whole, start=0):
 
 def check_quotes(note, update):
     chapter = re.match(r'docs/((\d\d)-[\w-]+)', note.path)
-    # 章のノートは、この差分のすべての行を順に引用する。付録は違う。
+    if chapter and any(block.transcript() for block in note.blocks):
+        check_changed_functions(note, chapter[1], chapter[2])
+        chapter = None
+    # 第二版の章のノートは、この差分のすべての行を順に引用する。付録は違う。
     own = chapter and os.path.isdir(f'chapters/{chapter[1]}') and f'make diff{chapter[2]}'
     difference = own and source(own) or []
     changes = {at for at, line in enumerate(difference) if at >= 2 and line[:1] in ('+', '-')}
@@ -65,6 +68,31 @@ def check_quotes(note, update):
         position, last = max(quoted | {position}), block.place()
     if rest:
         fail(last, f'{own} に、引用されていない行があります', None, difference[min(rest)])
+
+
+def check_changed_functions(note, folder, number):
+    """前の章から変わった関数や型の名前が、どれもノートにあること (引用の中でもよい)。"""
+    path = f'chapters/{folder}/server.cpp'
+    text, names, changed, at = '\n'.join(note.lines), {}, set(), 0
+    name = None
+    for line_number, line in enumerate(source(path) or [], 1):
+        if re.match(r'[A-Za-z\[]', line) and name is None:  # 関数、型、定数の始まり
+            name = re.search(r'(\w+)(?:\(| =|;| \{$|\{)', line.replace('[[noreturn]] ', ''))[1]
+        names[line_number] = name
+        if line.startswith('}') or line[:1] not in (' ', '') and line.partition('//')[0].rstrip().endswith(';'):
+            name = None
+    for line in (source(f'make diff{number}') or [])[2:]:
+        hunk = re.match(r'@@ -\S+ \+(\d+)', line)
+        if hunk:
+            at = int(hunk[1]) - 1
+            continue
+        at += not line.startswith('-')
+        if line[:1] in '+-' and line[1:].strip() and not re.match(r'.(#include|using |//)', line):
+            changed.add(names.get(at))
+    for name in sorted(filter(None, changed)):
+        counts['変わった関数'] += 1
+        if not re.search(rf'\b{name}\b', text):
+            fail(f'{note.path}:1', f'{path} の {name} が変わったのに、引用も説明もありません')
 
 
 def cut_again(block, whole):
@@ -152,5 +180,6 @@ def check_names(note):
                 check_name(f'{note.path}:{number}', name)
     for block in note.blocks:
         for offset, line in enumerate(block.lines, 1):
-            if block.language == 'sh' or not block.replay() and line.startswith('$ '):
-                check_make(block.place(offset), line.removeprefix('$ ').partition('#')[0])
+            command = re.match(r'[A-Z]?\$ (.*)', line)
+            if block.language == 'sh' or not block.replay() and command:
+                check_make(block.place(offset), (command[1] if command else line).partition('#')[0])

@@ -192,22 +192,25 @@ class Replay:
             self.end()
 
     def run_block(self, block):
-        name = block.title or '端末A'
-        if name not in self.terminals:
-            self.terminals[name] = Terminal()
-        terminal, steps, real, self.output_lines = self.terminals[name], steps_of(block), [], []
-        for step, following in zip(steps, steps[1:] + [None]):
+        steps, used, real, self.output_lines = steps_of(block), {}, [], []
+        for at, step in enumerate(steps):
+            name = f'端末{step.terminal}' if step.terminal else block.title or '端末A'
+            if name not in self.terminals:
+                self.terminals[name] = Terminal()
+            terminal = used[name] = self.terminals[name]
             if step.text:
-                real += self.enter(terminal, step).split('\n')
+                real += step.typed(self.enter(terminal, step))
+            following = next((other for other in steps[at + 1:] if other.terminal == step.terminal), None)
             lines = self.output(terminal, step, must_end=following is not None and following.command)
-            real += lines
+            real += step.printed(lines)
             self.output_lines += lines
         self.settle()
-        if not terminal.running:
-            self.no_more(terminal, len(block.lines), '後')
+        for terminal in used.values():
+            if not terminal.running:
+                self.no_more(terminal, len(block.lines), '後')
         if block.question and not self.recording:
             noted, found = map(block.question.answer, (block.output(), self.output_lines))
-            if noted != found:
+            if noted != found or block.question.stated not in (None, found):
                 fail(block.question.place, '予想の問いの答えが、動かすたびに変わります', noted, found)
         return real
 

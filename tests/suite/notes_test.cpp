@@ -149,6 +149,39 @@ TEST_SUITE("notes") {
                 REQUIRE(at != std::string::npos);
             }
         }
+        SUBCASE("いくつもの端末を、一つの囲みに書いたもの") {
+            const std::string several = "```console\nA$ cat\nB$ seq 2\nB: 1\nB: 2\nA> hi\nA: hi\n"
+                                        "A> ^D\n```\n";
+            const std::string shuffled = "```console\nA$ cat\nA> two\nB$ echo one\nB: one\n"
+                                         "A: two\nA> ^D\n```\n(順不同)\n";
+            const auto asked = [](const std::string& answer) {
+                return "**予想** どうなりますか。\n<!-- 答え: " + answer + " -->\n\n";
+            };
+            const auto check_note = [&](const std::string& text) {
+                std::ofstream(note) << "\n## 節\n" << text;
+                Process process = check(copy.root, {note});
+                process.wait();
+                return process.output();
+            };
+            const std::string good = asked("はい /^hi$/") + several + shuffled +
+                                     asked("数 /^[12]/") + several + asked("いいえ /^3/") +
+                                     several +
+                                     "```console\nA$ date\nA: now\n```\n\n(値は環境による)\n";
+            CHECK(check_note(good) == "予想の問い 3 件、端末の例 4 件を確かめました\n");
+            CHECK(check_note(asked("いいえ /^hi$/") + several).find("予想の問い") !=
+                  std::string::npos);
+            CHECK(
+                check_note("```console\nA$ echo x\nx\n```\n").find("docs/99-predict.md:5: A$ か") ==
+                0);
+            CHECK(check_note("```console\nA$ cat\nB$ echo x\nB: y\n```\n")
+                      .find("docs/99-predict.md:6: 出力") == 0);
+            std::ofstream(note) << "\n## 節\n" << asked("はい /^hi$/") << several;
+            std::ofstream(answers) << "はい\n";
+            Process process = check(copy.root, {"--predict", note}, {.input = answers});
+            CHECK(process.wait() == 0);
+            CHECK(process.output().find("    A$ cat\n    B$ seq 2\n\n予想:") != std::string::npos);
+            CHECK(process.output().find("1 問のうち、1 問が当たりました") != std::string::npos);
+        }
         SUBCASE("まちがった問い") {
             const std::string pid = "```console\n$ echo pid $$\npid 99999\n```\n";
             const std::string dots = "```console\n$ seq 3\n...\n3\n```\n";
