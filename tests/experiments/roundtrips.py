@@ -1,4 +1,4 @@
-"""20,000 バイトを送り、すべて返ってくるのを待つことを、50 回くり返す (docs/01-iterative.md の 7 節)。"""
+"""20,000 バイトを送り、すべて返ってくるのを待つことを、50 回繰り返す (docs/more/01-iterative.md)。"""
 import socket
 import sys
 import time
