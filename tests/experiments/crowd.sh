@@ -1,7 +1,8 @@
 # 大勢のクライアントを、黙らせたままつないでおく (docs/03-threads.md)。端末で . tests/experiments/crowd.sh と打つと、
 #   crowd 100   100 人がそろってつなぎ、全員がつながるまで待つ
 #   leave       全員が帰り、いなくなるまで待つ
-#   sleeps 名前 スレッドの眠った回数を数える (docs/04-thread-pool.md)
+#   sleeps 名前 スレッドの眠った回数を数える (docs/more/04-thread-pool.md)
+#   silent 4000 何も送らない接続を、一つのシェルから 4,000 本開く (docs/04-thread-pool.md)
 # が使える。どのクライアントも、名前つきパイプ (FIFO) が閉じるまで、入力を待ちつづける。
 connections() { ss -Htn state established state close-wait "dport = :7777" | wc -l; }
 crowd() {
@@ -23,3 +24,11 @@ sleeps() {
     until asleep "$1"; do sleep 0.1; done
     grep -h '^voluntary' /proc/$(pgrep -n -x "$1")/task/*/status
 }
+
+# 一つのシェルから $1 本の接続を開き、何も送らずにそのままにする。Ctrl-C ですべて閉じる (bash だけ)。
+silent() (
+    ulimit -Sn $(($1 + 64)) || exit
+    for i in $(seq "$1"); do exec {fd}<>/dev/tcp/127.0.0.1/7777 || exit; done
+    echo "$1 connections"
+    sleep infinity
+)
