@@ -68,7 +68,7 @@ update-notes: all ## ノートの引用と端末の出力を、本物に合わ�
 	@python3 tests/notes/check_notes.py --update $(NOTES)
 
 lint-notes: $(BUILD)/lint/node_modules ## ノートの日本語と用語を確かめる (textlint。Node が要る)
-	@$</.bin/textlint --rules-base-directory "$(CURDIR)/$<" -c tests/notes/lint/textlintrc.json README.md docs/*.md
+	@$</.bin/textlint --rules-base-directory "$(CURDIR)/$<" -c tests/notes/lint/textlintrc.json README.md docs/*.md docs/more/*.md
 
 check-format: ## 書式を確かめる (clang-format)
 	clang-format --dry-run --Werror $(SOURCES) $(wildcard common/*.h chapters/*/*.h tests/*/*.h)

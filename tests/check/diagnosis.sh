@@ -18,7 +18,7 @@ if [ "$1" = --one ]; then
         grep -v '^      | ' "$said" | grep -q -e '==' -e false -e true -e '::' -e ':=' -e '0x[0-9a-f][0-9a-f][0-9a-f]' &&
             problem='式や変数の名前が見えている'
         grep -A1 '^  × ' "$said" | grep -q '^    読むところ' && problem='わけを言っていない'
-        sed -n 's|.*読むところ: docs/\(..\).*|\1|p' "$said" | awk -v last="$chapter" '$1 > last { exit 1 }' ||
+        sed -n 's|.*読むところ: docs/\(more/\)\{0,1\}\(..\).*|\2|p' "$said" | awk -v last="$chapter" '$1 > last { exit 1 }' ||
             problem='まだ読んでいない章を勧めている'
     fi
     [ -n "$problem" ] || exit 0

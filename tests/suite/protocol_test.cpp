@@ -218,7 +218,7 @@ TEST_SUITE("protocol") {
 
     TEST_CASE("二人目のクライアントは、第1章では待ち、ほかの章では待たない" *
               doctest::description("土台")) {
-        READ("01-iterative.md「待たせているのはだれか」", "02-fork.md「2. もう C は待たない」");
+        READ("01-iterative.md「3. 待たせているのは誰か」", "02-fork.md「2. もう C は待たない」");
         for (const Model& model : models()) {
             const Server server = start(model);
             settle(server);
@@ -252,7 +252,7 @@ TEST_SUITE("protocol") {
 
     TEST_CASE("第2章では一人に一つのプロセスが相手をし、ほかの章ではプロセスは増えない" *
               doctest::description("方式")) {
-        READ("02-fork.md「三つの枝」");
+        READ("02-fork.md「fork の戻り値は三通り」");
         for (const Model& model : models_with(&Model::concurrent)) {
             const Server server = start(model);
             settle(server); // 作っておくものがそろう
@@ -319,8 +319,8 @@ TEST_SUITE("protocol") {
     }
 
     TEST_CASE("返事を読まないクライアントがいても、ほかの人は待たず、CPU も使わない") {
-        READ("02-fork.md「返事を読まない」", "03-threads.md「返事を読まない」",
-             "05-poll.md「送れないことも、待つ」");
+        READ("more/02-fork.md「返事を読まないクライアント」",
+             "05-poll.md「ノンブロッキングにし忘れる」");
         for (const Model& model : models_with(&Model::concurrent)) {
             const Server server = start(model);
             const Client stalled(server.endpoint);
@@ -442,7 +442,7 @@ TEST_SUITE("protocol") {
     }
 
     TEST_CASE("50 人がいっせいに去っても、だれも来なくてもゾンビは残らない") {
-        READ("02-fork.md「ゾンビを作る」「シグナルの数だけ回収する」");
+        READ("02-fork.md「ゾンビを作る」「一つにまとまる SIGCHLD」");
         // 反復サーバーの待ち行列には、50 人は入らないかもしれない
         for (const Model& model : models_with(&Model::concurrent)) {
             const Server server = start(model);
@@ -457,7 +457,7 @@ TEST_SUITE("protocol") {
     }
 
     TEST_CASE("50 人が三度来て去っても、増えていくものはない") {
-        READ("02-fork.md「親プロセスが閉じ忘れる」「シグナルの数だけ回収する」");
+        READ("02-fork.md「親プロセスが閉じ忘れる」「一つにまとまる SIGCHLD」");
         for (const Model& model : models_with(&Model::concurrent)) {
             const Server server = start(model);
             settle(server); // 作っておくものがそろう
@@ -474,7 +474,7 @@ TEST_SUITE("protocol") {
 
     TEST_CASE("64 人までの相手をし、その次の人は、だれかが去るまで待つ" *
               doctest::description("方式")) {
-        READ("04-thread-pool.md「65 人目は、どこで待つか」");
+        READ("04-thread-pool.md「65 本目の接続はどこで待つか」");
         for (const Model& model : models()) {
             if (model.crew == 0) {
                 continue;
@@ -504,7 +504,7 @@ TEST_SUITE("protocol") {
     }
 
     TEST_CASE("何人来ても、スレッドもプロセスも増えない" * doctest::description("方式")) {
-        READ("05-poll.md「一つのスレッドで、全員を待つ」");
+        READ("05-poll.md「一つのスレッドで全員を待つ」");
         for (const Model& model : models_with(&Model::events)) {
             const Server server = start(model);
             const std::vector<Client> few = crowd(server, 3);
@@ -521,8 +521,8 @@ TEST_SUITE("protocol") {
     }
 
     TEST_CASE("黙ったままの 1,000 人がいても、全員の相手をする") {
-        READ("02-fork.md「生き残れないこと」", "03-threads.md「生き残れないこと」",
-             "05-poll.md「一つのスレッドで、全員を待つ」");
+        READ("02-fork.md「まだ解けない問題」", "03-threads.md「まだ解けない問題」",
+             "05-poll.md「一つのスレッドで全員を待つ」");
         for (const Model& model : models_with(&Model::concurrent)) {
             if (model.crew == 0) {
                 crowd(start(model), most_people());
@@ -592,7 +592,7 @@ TEST_SUITE("protocol") {
     }
 
     TEST_CASE("親プロセスを止めたあと、子プロセスが残っていても、同じポートですぐに始められる") {
-        READ("02-fork.md「子プロセスが閉じ忘れる」");
+        READ("more/02-fork.md「子プロセスが閉じ忘れる」");
         for (const Model& model : models_with(&Model::forks)) {
             INFO("止めるために送ったシグナル: " << std::string("SIGTERM (親プロセスだけに)"));
             const Server::Place place = Server::borrow_port();

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <future>
 #include <iterator>
@@ -189,7 +190,8 @@ std::vector<Model> models_with(bool Model::*what) {
 std::string place(std::initializer_list<const char*> places) {
     const char* best = *places.begin();
     for (const char* const place : places) {
-        best = foreign_chapter.compare(0, 2, place, 2) >= 0 ? place : best;
+        const char* const number = place + std::strcspn(place, "0123456789"); // more/ のあと
+        best = foreign_chapter.compare(0, 2, number, 2) >= 0 ? place : best;
     }
     return best;
 }
