@@ -1,15 +1,22 @@
-# 大勢のクライアントを、黙らせたままつないでおく (docs/03-threads.md)。端末で . tests/experiments/crowd.sh と打つと、
-#   crowd 100   100 人がそろってつなぎ、全員がつながるまで待つ
-#   leave       全員が帰り、いなくなるまで待つ
+# 大勢のクライアントをつなぎ、何も送らないままにしておく (docs/03-threads.md)。端末で . tests/experiments/crowd.sh と打つと、
+#   crowd 100   100 のクライアントがつなぎ、サーバーが受け付け終わるまで待つ
+#   leave       すべてのクライアントが切断し、接続がなくなるまで待つ
 #   sleeps 名前 スレッドの眠った回数を数える (docs/more/04-thread-pool.md)
 #   silent 4000 何も送らない接続を、一つのシェルから 4,000 本開く (docs/04-thread-pool.md)
-# が使える。どのクライアントも、名前つきパイプ (FIFO) が閉じるまで、入力を待ちつづける。
+# が使える。どのクライアントも、名前つきパイプ (FIFO) が閉じるまで入力を待ち続ける。
 connections() { ss -Htn state established state close-wait "dport = :7777" | wc -l; }
+# サーバーの待ち行列にある接続の数が変わらなくなった。
+settled() {
+    local before after
+    before=$(ss -Hltn "sport = :7777") && sleep 0.1 && after=$(ss -Hltn "sport = :7777")
+    [ "$before" = "$after" ]
+}
 crowd() {
+    exec 9>&- # 前の crowd のクライアントには切断してもらう
     rm -f /tmp/gate && mkfifo /tmp/gate
     (for i in $(seq "$1"); do build/client 7777 </tmp/gate 2>/dev/null & done)
     exec 9>/tmp/gate
-    until [ "$(connections)" -ge "$1" ]; do sleep 0.1; done
+    until [ "$(connections)" -ge "$1" ] && settled; do sleep 0.1; done
 }
 leave() {
     exec 9>&-
