@@ -7,7 +7,7 @@ set -u
 if [ "$1" = --one ]; then
     { read -r chapter; read -r server; read -r expected; } <"$3"
     said=${3%.task}.out
-    CONNECTIONS=1000 SILENT=200 "$2/tests" --server="$server" --chapter="$chapter" --deadline=10 >"$said" 2>&1
+    TIME_LIMIT=600 CONNECTIONS=1000 SILENT=200 "$2/tests" --server="$server" --chapter="$chapter" --deadline=10 >"$said" 2>&1
     problem=
     if [ -z "$expected" ]; then
         grep -q ' passed, 0 failed' "$said" || problem='すべてに通るはず'

@@ -180,8 +180,10 @@ TEST_SUITE("protocol") {
                 const std::string received = client.receive(5);
                 REQUIRE_MESSAGE(received == "hello", "返ってきたのは \"" << received << "\"");
             }
-            INFO("一度、返事をもらったあとで");
-            check_echo(client, "again");
+            {
+                INFO("一度、返事をもらったあとで");
+                check_echo(client, "again");
+            }
             check_asleep(server, "返事をしおえたのに");
         }
     }
