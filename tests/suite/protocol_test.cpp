@@ -289,7 +289,8 @@ TEST_SUITE("protocol") {
 
     TEST_CASE("書き終えた (half-close) クライアントにも、残りを返してから閉じる") {
         READ("01-iterative.md「相手をする」", "02-fork.md「親プロセスが閉じ忘れる」",
-             "03-threads.md「スレッドを作り、手放す」", "05-poll.md「待たずに、できるだけ」");
+             "03-threads.md「スレッドを作る」",
+             "05-poll.md「ブロックせずにできるだけのことをする」");
         for (const Model& model : models()) {
             const Server server = start(model);
             const Client client(server.endpoint);
@@ -362,8 +363,8 @@ TEST_SUITE("protocol") {
 
     TEST_CASE("RST を受け取っても、失うのはその接続だけ") {
         READ("01-iterative.md「待ち行列と、強制終了」",
-             "04-thread-pool.md「一人の相手をして、帰ってしまう」",
-             "05-poll.md「待たずに、できるだけ」");
+             "04-thread-pool.md「終わってしまう作業スレッド」",
+             "05-poll.md「ブロックせずにできるだけのことをする」");
         for (const Model& model : models()) {
             check_only_it_is_lost(model, [&](Server& server) {
                 Client(server.endpoint).reset(); // 受け付けられる前に去るかもしれない
