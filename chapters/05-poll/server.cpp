@@ -90,7 +90,7 @@ bool accept_clients(const Socket& server, Clients& clients, std::vector<pollfd>&
     return true;
 }
 
-// イベントループ (event loop): イベントを待ち、発生した順に少しずつ処理する。
+// イベントループ (event loop): イベントを待ち、準備のできた接続を少しずつ処理する。
 [[noreturn]] void run_event_loop(const Socket& server) noexcept {
     char buffer[64 * 1024]; // どの接続から受け取るときにも使う
     Clients clients;

@@ -101,7 +101,7 @@ bool accept_clients(const Socket& server, Clients& clients, const Socket& epoll)
     return true;
 }
 
-// イベントループ (event loop): イベントを待ち、発生した順に少しずつ処理する。
+// イベントループ (event loop): イベントを待ち、準備のできた接続を少しずつ処理する。
 [[noreturn]] void run_event_loop(const Socket& server) noexcept {
     const Socket epoll{epoll_create1(0)};
     if (epoll.fd() == -1 || !watch(epoll, EPOLL_CTL_ADD, server.fd(), EPOLLIN)) {

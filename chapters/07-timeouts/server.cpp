@@ -123,7 +123,7 @@ void close_idle_clients(Clients& clients, Order& order, std::chrono::millisecond
     }
 }
 
-// イベントループ (event loop): イベントを待ち、発生した順に少しずつ処理する。
+// イベントループ (event loop): イベントを待ち、準備のできた接続を少しずつ処理する。
 [[noreturn]] void run_event_loop(const Socket& server, std::chrono::milliseconds idle,
                                  int limit) noexcept {
     const Socket epoll{epoll_create1(0)};

@@ -149,7 +149,7 @@ void start_draining(Socket& server, const Socket& epoll, const Clients& clients)
     log_line("stopping: ", clients.size(), " clients");
 }
 
-// イベントループ (event loop): イベントを待ち、発生した順に少しずつ処理する。
+// イベントループ (event loop): イベントを待ち、準備のできた接続を少しずつ処理する。
 // stop が読めるようになれば、みなが去るのを grace まで待って戻る。
 void run_event_loop(Socket server, const Socket& stop, std::latch& all_started,
                     std::chrono::milliseconds idle, int limit,

@@ -11,7 +11,6 @@
 #include <fstream>
 #include <iostream>
 #include <map>
-#include <ranges>
 #include <set>
 #include <sstream>
 
@@ -102,7 +101,9 @@ std::string diagnosis() {
     std::ostringstream text;
     std::vector<Mutant> mutants = fitting_mutants();
     Names left;
-    std::ranges::copy(std::views::keys(failing), std::inserter(left, left.end()));
+    for (const auto& [name, problem] : failing) {
+        left.insert(name);
+    }
     while (!left.empty()) {
         for (Mutant& mutant : mutants) {
             std::erase_if(mutant.explains, [&](const auto& name) { return !left.contains(name); });

@@ -162,13 +162,13 @@ const std::vector<Model>& models() {
                 model.name = model.program = only;
                 model.ours = foreign_server.empty();
                 const std::tuple<bool Model::*, std::string, std::string> asked[] = {
-                    {&Model::idles, "{idle-ms}", "黙ってよい時間"},
-                    {&Model::limits, "{clients}", "人数の上限"},
-                    {&Model::drains, "{grace-ms}", "ドレイン"}};
-                for (const auto& [what, number, meaning] : asked) {
+                    {&Model::idles, "{idle-ms}", " がないので、黙ってよい時間"},
+                    {&Model::limits, "{clients}", " がないので、人数の上限"},
+                    {&Model::drains, "{grace-ms}", " がないので、ドレイン"}};
+                for (const auto& [what, number, cause] : asked) {
                     if (model.*what && !model.ours && only.find(number) == std::string::npos) {
                         model.*what = false;
-                        causes.emplace_back(what, number + " がないので、" + meaning);
+                        causes.emplace_back(what, number + cause);
                     }
                 }
             }
