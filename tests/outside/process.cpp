@@ -432,8 +432,11 @@ Server::~Server() {
 
 std::string Server::testimony() {
     std::string text;
-    // 終わりかけているなら、終わるまで待つ。
-    eventually([this] { return !running() || asleep(); }, std::chrono::seconds{3});
+    // 終わりかけているなら、終わるまで待つ。終わるときは、待ち受けソケットから先に閉じる。
+    const auto stays = [this] {
+        return asleep() && (told_to_stop || !listening_inodes(place_.port).empty());
+    };
+    eventually([&] { return !running() || stays(); }, std::chrono::seconds{5});
     if (!told_to_stop && !running()) {
         const int status = wait();
         text = status > 128 ? "    サーバーは、シグナル " + name_of_signal(status - 128) +

@@ -362,7 +362,9 @@ TEST_SUITE("fault") {
             if (name == "/client05") {
                 interruptions.push_back({"sendto", EAGAIN}); // ソケットもノンブロッキング
             }
-            for (const auto& [syscall, error] : interruptions) {
+            for (const Interruption& interruption : interruptions) {
+                const std::string& syscall = interruption.syscall;
+                const int error = interruption.error;
                 for (const std::string& input : {program, std::string("LICENSE")}) { // 長短の二つ
                     CAPTURE(syscall);
                     CAPTURE(error);
