@@ -430,6 +430,7 @@ TEST_SUITE("fault") {
                                 {.numbers = model.crew_of("1")}); // 記録するだけ
             stop_traced(server);
             std::vector<Client> clients;
+            clients.reserve(100);
             for (int i = 0; i < 100; ++i) {
                 clients.emplace_back(server.endpoint);
             }
