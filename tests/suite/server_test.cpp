@@ -167,10 +167,13 @@ TEST_SUITE("server") {
                 rows.push_back({{"--" + name, "1"}, ""});
                 rows.push_back({{"0", "--" + name}, name});
                 for (const std::string wrong : {"", "0", "-1", "8x", "2147483648"}) {
-                    std::string reason = "error: --" + name + " \"" + wrong;
-                    reason += "\" is not a number from 1 to 2147483647\n";
+                    std::string reason = "error: --";
+                    reason.append(name).append(" \"").append(wrong).append(
+                        "\" is not a number from 1 to 2147483647\n");
+                    std::string joined = "--";
+                    joined.append(name).append("=").append(wrong);
                     rows.push_back({{"--" + name, wrong, "0"}, reason});
-                    rows.push_back({{"0", "127.0.0.1", "--" + name + "=" + wrong}, reason});
+                    rows.push_back({{"0", "127.0.0.1", joined}, reason});
                 }
             }
             usage += "\n";
