@@ -99,7 +99,8 @@ void leave_at_once(const Server& server, std::vector<Client>& clients, int made)
         return;
     }
     kill(server.listener, SIGSTOP);
-    eventually([&] { return state_of(server.listener) == 'T'; });
+    const bool stopped = eventually([&] { return state_of(server.listener) == 'T'; });
+    CHECK_MESSAGE((stopped || !foreign_server.empty()), "SIGSTOP で止まらない");
     clients.clear();
     const bool ended = eventually([&] { // SIGCHLD を無視するサーバーでは、ゾンビにもならずに消える
         const Usage now = server.usage();
@@ -396,10 +397,11 @@ TEST_SUITE("protocol") {
                 server.stop();
                 leaving.send("good-bye");
                 leaving.finish_writing();
-                eventually([&] {
+                const bool arrived = eventually([&] {
                     const auto tcp = connection(server, leaving.port());
                     return tcp && tcp->state == TCP_CLOSE_WAIT;
                 });
+                CHECK_MESSAGE((arrived || !model.ours), "FIN が届かない");
                 reset(server, leaving);
                 server.resume();
                 settle(server);
