@@ -1,4 +1,4 @@
-// epoll に、見張るものを登録する (Linux だけ)。
+// epoll に登録したものを変更する (Linux だけ)。
 #pragma once
 
 #include "common/socket.h"
@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <sys/epoll.h>
 
-// fd で待つイベントを epoll に登録する (EPOLL_CTL_ADD)、変える (EPOLL_CTL_MOD)、削除する
-// (EPOLL_CTL_DEL)。epoll_wait(2) は、この fd を言う。失敗すれば false で、理由は errno に残る
+// fd で待つイベントを epoll に登録する (EPOLL_CTL_ADD)、変更する (EPOLL_CTL_MOD)、削除する
+// (EPOLL_CTL_DEL)。epoll_wait(2) は、この fd を返す。失敗すれば false で、理由は errno に残る
 // (epoll_ctl(2))。
 inline bool watch(const Socket& epoll, int operation, int fd, std::uint32_t events) noexcept {
     epoll_event event{};

@@ -24,7 +24,7 @@ using Clock = std::chrono::steady_clock;
 constexpr int rest_ms = 100;
 
 // 一つの接続について、次のイベントまで覚えておくこと。
-// 第4章までは、スレッドのスタックと、今どの行にいるかが覚えていた。
+// 第4章までは、スレッドのスタックと実行位置がこの役をしていた。
 struct Client {
     Socket socket;     // 接続済みソケット。ノンブロッキング
     EndpointText peer; // 相手のアドレス

@@ -38,12 +38,12 @@ std::uint32_t next_event(const Client& client) noexcept {
     return client.unsent.empty() ? EPOLLIN : EPOLLOUT;
 }
 
-// fd で何を待つかをカーネルに預ける。operation は、初めなら EPOLL_CTL_ADD、変えるなら
+// fd で待つイベントを epoll に登録する。operation は、初めなら EPOLL_CTL_ADD、変更するなら
 // EPOLL_CTL_MOD。失敗すれば false で、理由は errno に残る。
 bool watch(const Socket& epoll, int operation, int fd, std::uint32_t events) noexcept {
     epoll_event event{};
     event.events = events;
-    event.data.fd = fd; // 準備ができたら、この番号を言ってもらう
+    event.data.fd = fd; // 準備ができると、epoll_wait がこの値を返す
     return epoll_ctl(epoll.fd(), operation, fd, &event) == 0;
 }
 

@@ -1,4 +1,4 @@
-// 第7章 時間と数の上限: 黙っている人をいつまでも待たず、相手をする人数も限る。
+// 第7章 時間と数の上限: 何も送らない接続を締め切りで閉じ、接続の数も制限する。
 
 #include "common/clock.h"
 #include "common/endpoint.h"
@@ -23,7 +23,7 @@
 #include <utility>
 #include <vector>
 
-// ディスクリプタの、締め切りの早い順の並び。待つ長さはだれも同じなので、最後にイベントのあった順でもある。
+// ディスクリプタを、締め切りの早い順に並べたもの。待つ長さはどれも同じなので、最後のイベントの順でもある。
 using Order = std::list<int>;
 
 // ディスクリプタやメモリが足りないとき、受け付けを休む時間 (ミリ秒)。
@@ -36,7 +36,7 @@ struct Client {
     std::vector<char> unsent = {}; // 受け取ってまだ送れていないバイト列。残っている間は受け取らない
     long long echoed = 0; // 送り返したバイト数
     Clock::time_point deadline = {}; // この時刻までイベントがなければ閉じる。あるたびに延びる
-    Order::iterator place = {}; // 並びの中の、この人の場所。締め切りが延びると、最後に移る
+    Order::iterator place = {}; // 並びの中の位置。締め切りが延びると、末尾に移る
 };
 using Clients = std::unordered_map<int, Client>; // キーはディスクリプタ
 
@@ -105,7 +105,7 @@ bool accept_clients(const Socket& server, Clients& clients, const Socket& epoll,
     return true;
 }
 
-// 締め切りを過ぎた人を閉じる。
+// 締め切りを過ぎた接続を閉じる。
 void close_idle_clients(Clients& clients, Order& order, std::chrono::milliseconds idle) noexcept {
     const Clock::time_point now = Clock::now();
     while (!order.empty() && clients.at(order.front()).deadline <= now) {

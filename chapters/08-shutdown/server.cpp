@@ -1,4 +1,4 @@
-// 第8章 きれいに止める: 受け取ったバイトをすべて返し、みなが去るのを待ってから終わる。
+// 第8章 きれいに止める: 読んだバイトをすべて返し、すべての接続が閉じるのを待ってから終了する。
 
 #include "common/clock.h"
 #include "common/endpoint.h"
@@ -24,7 +24,7 @@
 #include <utility>
 #include <vector>
 
-// ディスクリプタの、締め切りの早い順の並び。待つ長さはだれも同じなので、最後にイベントのあった順でもある。
+// ディスクリプタを、締め切りの早い順に並べたもの。待つ長さはどれも同じなので、最後のイベントの順でもある。
 using Order = std::list<int>;
 
 // ディスクリプタやメモリが足りないとき、受け付けを休む時間 (ミリ秒)。
@@ -37,7 +37,7 @@ struct Client {
     std::vector<char> unsent = {}; // 受け取ってまだ送れていないバイト列。残っている間は受け取らない
     long long echoed = 0; // 送り返したバイト数
     Clock::time_point deadline = {}; // この時刻までイベントがなければ閉じる。あるたびに延びる
-    Order::iterator place = {}; // 並びの中の、この人の場所。締め切りが延びると、最後に移る
+    Order::iterator place = {}; // 並びの中の位置。締め切りが延びると、末尾に移る
 };
 using Clients = std::unordered_map<int, Client>; // キーはディスクリプタ
 
@@ -47,7 +47,7 @@ std::uint32_t next_event(const Client& client) noexcept {
 }
 
 // 今できるだけのことを、ブロックせずに行う。続きがあれば true。EOF か失敗なら閉じて false。
-// stopping なら、もう返事をせず、返すものを返しおえたら、送る向きを閉じる (half-close)。
+// stopping なら、新しく届いたものは捨て、残りを送り終えたら、送る向きを閉じる (half-close)。
 bool serve(Client& client, std::span<char> buffer, bool stopping) noexcept try {
     std::span<const char> data = client.unsent;
     if (data.empty()) {
@@ -113,7 +113,7 @@ bool accept_clients(const Socket& server, Clients& clients, const Socket& epoll,
     return true;
 }
 
-// 締め切りを過ぎた人を閉じる。
+// 締め切りを過ぎた接続を閉じる。
 void close_idle_clients(Clients& clients, Order& order, std::chrono::milliseconds idle) noexcept {
     const Clock::time_point now = Clock::now();
     while (!order.empty() && clients.at(order.front()).deadline <= now) {
@@ -131,9 +131,9 @@ void close_idle_clients(Clients& clients, Order& order, std::chrono::millisecond
     }
 }
 
-// 止めはじめる: 新しい人を受け付けず、返すもののない人から、送る向きを閉じる。
+// ドレイン (drain) を始める: 待ち受けをやめ、送り残しのない接続から、送る向きを閉じる。
 void start_draining(Socket& server, const Socket& epoll, const Clients& clients) noexcept {
-    watch(epoll, EPOLL_CTL_DEL, server.fd(), 0); // ほかにも持つものがあれば、閉じても消えない
+    watch(epoll, EPOLL_CTL_DEL, server.fd(), 0); // ほかでも開いていれば、閉じても消えない
     server.close();
     for (const auto& [fd, client] : clients) {
         if (client.unsent.empty()) {
@@ -144,7 +144,7 @@ void start_draining(Socket& server, const Socket& epoll, const Clients& clients)
 }
 
 // イベントループ (event loop): イベントを待ち、準備のできた接続を少しずつ処理する。
-// stop が読めるようになれば、みなが去るのを grace まで待って戻る。
+// stop が読めるようになれば、すべての接続が閉じるのを grace まで待って戻る。
 void run_event_loop(Socket server, const Socket& stop, std::chrono::milliseconds idle, int limit,
                     std::chrono::milliseconds grace) noexcept {
     const Socket epoll{epoll_create1(0)};

@@ -30,7 +30,7 @@
 #include <utility>
 #include <vector>
 
-// ディスクリプタの、締め切りの早い順の並び。待つ長さはだれも同じなので、最後にイベントのあった順でもある。
+// ディスクリプタを、締め切りの早い順に並べたもの。待つ長さはどれも同じなので、最後のイベントの順でもある。
 using Order = std::list<int>;
 
 // ディスクリプタやメモリが足りないとき、受け付けを休む時間 (ミリ秒)。
@@ -43,7 +43,7 @@ struct Client {
     std::vector<char> unsent = {}; // 受け取ってまだ送れていないバイト列。残っている間は受け取らない
     long long echoed = 0; // 送り返したバイト数
     Clock::time_point deadline = {}; // この時刻までイベントがなければ閉じる。あるたびに延びる
-    Order::iterator place = {}; // 並びの中の、この人の場所。締め切りが延びると、最後に移る
+    Order::iterator place = {}; // 並びの中の位置。締め切りが延びると、末尾に移る
 };
 using Clients = std::unordered_map<int, Client>; // キーはディスクリプタ
 
@@ -53,7 +53,7 @@ std::uint32_t next_event(const Client& client) noexcept {
 }
 
 // 今できるだけのことを、ブロックせずに行う。続きがあれば true。EOF か失敗なら閉じて false。
-// stopping なら、もう返事をせず、返すものを返しおえたら、送る向きを閉じる (half-close)。
+// stopping なら、新しく届いたものは捨て、残りを送り終えたら、送る向きを閉じる (half-close)。
 bool serve(Client& client, std::span<char> buffer, bool stopping) noexcept try {
     std::span<const char> data = client.unsent;
     if (data.empty()) {
@@ -119,7 +119,7 @@ bool accept_clients(const Socket& server, Clients& clients, const Socket& epoll,
     return true;
 }
 
-// 締め切りを過ぎた人を閉じる。
+// 締め切りを過ぎた接続を閉じる。
 void close_idle_clients(Clients& clients, Order& order, std::chrono::milliseconds idle) noexcept {
     const Clock::time_point now = Clock::now();
     while (!order.empty() && clients.at(order.front()).deadline <= now) {
@@ -137,9 +137,9 @@ void close_idle_clients(Clients& clients, Order& order, std::chrono::millisecond
     }
 }
 
-// 止めはじめる: 新しい人を受け付けず、返すもののない人から、送る向きを閉じる。
+// ドレイン (drain) を始める: 待ち受けをやめ、送り残しのない接続から、送る向きを閉じる。
 void start_draining(Socket& server, const Socket& epoll, const Clients& clients) noexcept {
-    watch(epoll, EPOLL_CTL_DEL, server.fd(), 0); // ほかにも持つものがあれば、閉じても消えない
+    watch(epoll, EPOLL_CTL_DEL, server.fd(), 0); // ほかでも開いていれば、閉じても消えない
     server.close();
     for (const auto& [fd, client] : clients) {
         if (client.unsent.empty()) {
@@ -150,7 +150,7 @@ void start_draining(Socket& server, const Socket& epoll, const Clients& clients)
 }
 
 // イベントループ (event loop): イベントを待ち、準備のできた接続を少しずつ処理する。
-// stop が読めるようになれば、みなが去るのを grace まで待って戻る。
+// stop が読めるようになれば、すべての接続が閉じるのを grace まで待って戻る。
 void run_event_loop(Socket server, const Socket& stop, std::latch& all_started,
                     std::chrono::milliseconds idle, int limit,
                     std::chrono::milliseconds grace) noexcept {
@@ -213,11 +213,11 @@ void run_event_loop(Socket server, const Socket& stop, std::latch& all_started,
     log_line("stopped: ", clients.size(), " clients cut off");
 }
 
-// loops 個のイベントループを、それぞれのスレッドで始める。limit 人を、ループに割りふる。
+// loops 個のイベントループを、それぞれのスレッドで始める。limit 本の接続を、ループに割り振る。
 std::vector<std::jthread> start_event_loops(int loops, const Socket& server, const Socket& stop,
                                             std::chrono::milliseconds idle, int limit,
                                             std::chrono::milliseconds grace) {
-    static std::latch all_started(loops); // すべてがそろうまで、だれも受け付けない
+    static std::latch all_started(loops); // すべてのスレッドがそろうまで、受け付けない
     std::vector<std::jthread> threads;
     try {
         for (int i = 0; i < loops; ++i) {
@@ -226,7 +226,7 @@ std::vector<std::jthread> start_event_loops(int loops, const Socket& server, con
                                  std::cref(stop), std::ref(all_started), idle, share, grace);
         }
     } catch (const std::system_error& error) {
-        die_with_error({error.code(), "event loop"}); // 約束した数を動かせないのなら、始めない
+        die_with_error({error.code(), "event loop"}); // 指定された数を作れないなら、始めない
     }
     return threads;
 }
@@ -261,8 +261,8 @@ int main(int argc, char* argv[]) {
     const auto threads =
         start_event_loops(loops.value, server, stop, std::chrono::milliseconds(idle.value),
                           limit.value, std::chrono::milliseconds(grace.value));
-    server.close(); // あとは、ループだけが持つ。最後のループが閉じれば、待ち受けは終わる
+    server.close(); // あとはループだけが持つ。最後のループが閉じれば、待ち受けが終わる
     read_stop_signal(signals);
-    eventfd_write(stop.fd(), 1); // だれも読まないので、どのループからも見える
-                                 // threads は、消えるときに、すべてのループが戻るのを待つ
+    eventfd_write(stop.fd(), 1); // 誰も読まないので、どのループからも見える
+                                 // threads は、破棄されるときに、すべてのループが戻るのを待つ
 }

@@ -1,4 +1,4 @@
-// 待っているコルーチンを、準備ができたら動かす。
+// 待っているコルーチンを、ソケットが読み書きできるようになったら再開する。
 #pragma once
 
 #include "chapters/10-coroutines/task.h"
@@ -20,23 +20,23 @@
 
 // 一つのスレッドのイベントループが持つもの。
 struct Loop {
-    // 一人のクライアントの、相手をしているコルーチン。
+    // 一つの接続を扱うコルーチン。
     struct Client {
-        Task task; // その frame の持ち主。消えれば、接続も閉じる
-        std::coroutine_handle<> waiting = {}; // 準備を待っている frame。task か、その待つ send_all
-        std::uint32_t event = EPOLLIN; // 待っているイベント。カーネルに登録してある
+        Task task; // その frame の持ち主。破棄すれば、接続も閉じる
+        std::coroutine_handle<> waiting = {}; // 中断している frame。task か、それが待つ send_all
+        std::uint32_t event = EPOLLIN; // 待っているイベント。epoll に登録してある
         Clock::time_point deadline = {}; // この時刻になれば、発生していなくても再開する
-        std::list<int>::iterator place = {}; // 締め切りの並びの中の、この人の場所
-        bool late = false;                   // 締め切りになったので動かした
+        std::list<int>::iterator place = {}; // 締め切りの並びの中の位置
+        bool late = false;                   // 締め切りになったので再開した
     };
 
-    std::chrono::milliseconds idle; // 待つ時間の上限。だれにも同じ
+    std::chrono::milliseconds idle; // 待つ時間の上限。どの接続にも同じ
     const Socket epoll{epoll_create1(0)};
     std::unordered_map<int, Client> clients = {}; // キーはディスクリプタ
-    std::list<int> order = {}; // 締め切りの早い順。待つ長さは同じなので、待ちはじめた順でもある
-    bool stopping = false; // これから届くものには、返事をしない
+    std::list<int> order = {}; // 締め切りの早い順。待つ長さは同じなので、待ち始めた順でもある
+    bool stopping = false; // ドレインの間。これから届くものには返事をしない
 
-    // fd の相手をする task を動かしはじめ、その持ち主になる (メモリがなければ std::bad_alloc)。
+    // fd を扱う task の実行を始め、その持ち主になる (メモリがなければ std::bad_alloc)。
     void start(int fd, Task task) {
         if (task.empty()) {
             throw std::bad_alloc();
@@ -48,7 +48,7 @@ struct Loop {
         erase_if_done(fd); // 一度も待たずに終わるコルーチンもある
     }
 
-    // fd を待っているコルーチンの続きを動かす。late なら、準備はできていない。
+    // fd を待っているコルーチンを再開する。late なら、準備はできていない。
     void resume(int fd, bool late) noexcept {
         Client& client = clients.at(fd);
         client.late = late;
@@ -56,7 +56,7 @@ struct Loop {
         erase_if_done(fd);
     }
 
-    // 最後まで動いていれば、frame ごと消す。
+    // 最後まで実行し終えていれば、frame ごと破棄する。
     void erase_if_done(int fd) noexcept {
         const auto found = clients.find(fd);
         if (found->second.task.done()) {
@@ -74,7 +74,7 @@ struct Ready {
     const Socket& socket;
     std::uint32_t event;
 
-    bool await_ready() const noexcept { return false; } // いつも中断し、ほかの人の番にする
+    bool await_ready() const noexcept { return false; } // いつも中断し、ほかの接続に番を譲る
     void await_suspend(std::coroutine_handle<> self) const {
         Loop::Client& client = loop.clients.at(socket.fd());
         client.waiting = self;
@@ -85,7 +85,7 @@ struct Ready {
         }
     }
     bool await_resume() const noexcept {
-        errno = ETIMEDOUT; // true なら、だれも見ない
+        errno = ETIMEDOUT; // true なら、誰も見ない
         return !loop.clients.at(socket.fd()).late;
     }
 };

@@ -51,7 +51,7 @@ Task send_all(Loop& loop, const Socket& socket, const char* data, std::size_t si
     co_return true;
 }
 
-// クライアントが書き終えるまで、届いたバイトをそのまま送り返し、閉じる。待つ間は、ループに戻る。
+// EOF まで、届いたバイト列をそのまま送り返してから閉じる。待つ間は、ループに戻る。
 Task handle_tcp_client(Loop& loop, Connection client) {
     char buffer[16 * 1024];
     long long echoed = 0;
@@ -76,12 +76,12 @@ Task handle_tcp_client(Loop& loop, Connection client) {
             break;
         }
         echoed += received;
-        if (loop.stopping) { // send_all が待つ間に、止めはじめた
+        if (loop.stopping) { // send_all が待つ間に、ドレインが始まった
             shutdown(client.socket.fd(), SHUT_WR);
         }
     }
     finish_tcp_client(client.socket, client.peer, echoed, failed);
-    co_return true; // 値はだれも使わないが、書かずに終わると未定義動作になる
+    co_return true; // 値は誰も使わないが、書かずに終わると未定義動作になる
 }
 
 // 待っている接続を受け付ける。ディスクリプタやメモリが足りなければ false。
@@ -108,7 +108,7 @@ bool accept_clients(const Socket& server, Loop& loop, int limit) noexcept {
     return true;
 }
 
-// 締め切りを過ぎた人を、待つのをあきらめさせる。
+// 締め切りを過ぎた接続について、待つのを打ち切らせる。
 void resume_late_clients(Loop& loop) noexcept {
     const Clock::time_point now = Clock::now();
     while (!loop.order.empty() && loop.clients.at(loop.order.front()).deadline <= now) {
@@ -118,10 +118,10 @@ void resume_late_clients(Loop& loop) noexcept {
     }
 }
 
-// 止めはじめる: 新しい人を受け付けず、返すもののない人から、送る向きを閉じる。
+// ドレイン (drain) を始める: 待ち受けをやめ、送り残しのない接続から、送る向きを閉じる。
 void start_draining(Socket& server, Loop& loop) noexcept {
     loop.stopping = true;
-    watch(loop.epoll, EPOLL_CTL_DEL, server.fd(), 0); // ほかにも持つものがあれば、閉じても消えない
+    watch(loop.epoll, EPOLL_CTL_DEL, server.fd(), 0); // ほかでも開いていれば、閉じても消えない
     server.close();
     for (const auto& [fd, client] : loop.clients) {
         if (client.event == EPOLLIN) { // 返すものがない
@@ -132,7 +132,7 @@ void start_draining(Socket& server, Loop& loop) noexcept {
 }
 
 // イベントループ (event loop): イベントを待ち、それを待っていたコルーチンを再開する。
-// stop が読めるようになれば、みなが去るのを grace まで待って戻る。
+// stop が読めるようになれば、すべての接続が閉じるのを grace まで待って戻る。
 void run_event_loop(Socket server, const Socket& stop, std::latch& all_started,
                     std::chrono::milliseconds idle, int limit,
                     std::chrono::milliseconds grace) noexcept {
@@ -182,11 +182,11 @@ void run_event_loop(Socket server, const Socket& stop, std::latch& all_started,
     log_line("stopped: ", loop.clients.size(), " clients cut off");
 }
 
-// loops 個のイベントループを、それぞれのスレッドで始める。limit 人を、ループに割りふる。
+// loops 個のイベントループを、それぞれのスレッドで始める。limit 本の接続を、ループに割り振る。
 std::vector<std::jthread> start_event_loops(int loops, const Socket& server, const Socket& stop,
                                             std::chrono::milliseconds idle, int limit,
                                             std::chrono::milliseconds grace) {
-    static std::latch all_started(loops); // すべてがそろうまで、だれも受け付けない
+    static std::latch all_started(loops); // すべてのスレッドがそろうまで、受け付けない
     std::vector<std::jthread> threads;
     try {
         for (int i = 0; i < loops; ++i) {
@@ -195,7 +195,7 @@ std::vector<std::jthread> start_event_loops(int loops, const Socket& server, con
                                  std::cref(stop), std::ref(all_started), idle, share, grace);
         }
     } catch (const std::system_error& error) {
-        die_with_error({error.code(), "event loop"}); // 約束した数を動かせないのなら、始めない
+        die_with_error({error.code(), "event loop"}); // 指定された数を作れないなら、始めない
     }
     return threads;
 }
@@ -230,8 +230,8 @@ int main(int argc, char* argv[]) {
     const auto threads =
         start_event_loops(loops.value, server, stop, std::chrono::milliseconds(idle.value),
                           limit.value, std::chrono::milliseconds(grace.value));
-    server.close(); // あとは、ループだけが持つ。最後のループが閉じれば、待ち受けは終わる
+    server.close(); // あとはループだけが持つ。最後のループが閉じれば、待ち受けが終わる
     read_stop_signal(signals);
-    eventfd_write(stop.fd(), 1); // だれも読まないので、どのループからも見える
-                                 // threads は、消えるときに、すべてのループが戻るのを待つ
+    eventfd_write(stop.fd(), 1); // 誰も読まないので、どのループからも見える
+                                 // threads は、破棄されるときに、すべてのループが戻るのを待つ
 }

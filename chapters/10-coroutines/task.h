@@ -1,4 +1,4 @@
-// コルーチン (coroutine): 途中で止まり、あとでその続きから動く関数。
+// コルーチン (coroutine): 途中で中断し、あとでそこから再開できる関数。
 #pragma once
 
 #include "common/log.h"
@@ -7,9 +7,9 @@
 #include <coroutine>
 #include <utility>
 
-// Task を返し、co_await や co_return を使う関数は、コルーチンになる。呼ぶと、引数とローカル変数の
-// 入れ物 (frame) がヒープに作られ、まだ一行も動かないうちに、Task が返る。
-// - 持ち主は Task。Task が消えるとき、frame も、その中の変数も消える。途中で止まっていてもよい。
+// Task を返し、co_await や co_return を使う関数は、コルーチンになる。呼ぶと、引数とローカル変数を
+// 収める frame がヒープに確保され、まだ一行も実行しないうちに、Task が返る。
+// - 持ち主は Task。Task を破棄すれば、frame も、その中の変数も破棄される。中断していてもよい。
 // - 実行を始めるのは、resume() か、ほかのコルーチンの co_await。中断したあとは、待っているものの
 //   ハンドルを resume() して再開する。co_await の値は、co_return した値になる。
 // - frame のメモリがなければ、空の Task が返る。それを co_await すると、ENOMEM の false になる。
@@ -30,11 +30,11 @@ public:
     bool done() const noexcept { return handle_.done(); }
     void resume() const noexcept { handle_.resume(); } // 次に中断するまで実行する
 
-    // co_await は、この三つを順に呼ぶ。まず、止まらなくてよければ true。
+    // co_await は、この三つを順に呼ぶ。まず、中断しなくてよければ true。
     bool await_ready() const noexcept { return empty(); }
-    // 呼んだコルーチン (caller) は、もう止まっている。代わりに動かすものを返す。
+    // 呼んだコルーチン (caller) は、もう中断している。代わりに実行するものを返す (対称転送)。
     Handle await_suspend(std::coroutine_handle<> caller) const noexcept;
-    // 呼んだコルーチンが、また動く。返すのが co_await の値。
+    // 呼んだコルーチンが再開する。返した値が、co_await の値になる。
     bool await_resume() const noexcept;
 
 private:
@@ -44,7 +44,7 @@ private:
 };
 
 struct Task::promise_type {
-    std::coroutine_handle<> caller = std::noop_coroutine(); // 終わったら、続きを動かすもの
+    std::coroutine_handle<> caller = std::noop_coroutine(); // 終わったら再開するもの
     bool result = false;                                    // co_return した値
 
     Task get_return_object() noexcept { return Task{Handle::from_promise(*this)}; }
@@ -54,7 +54,7 @@ struct Task::promise_type {
     // 捕まえられなかった例外で終わるのは、この frame だけ。結果は false になる。
     void unhandled_exception() const noexcept { log_line("coroutine ended by an exception"); }
 
-    // 最後まで動いたら、待っているものの続きに移る。frame は、Task が消えるまで残る。
+    // 最後まで実行したら、待っているもの (caller) に移る。frame は、Task が破棄されるまで残る。
     struct Finish {
         bool await_ready() const noexcept { return false; }
         std::coroutine_handle<> await_suspend(Handle self) const noexcept {
