@@ -1,0 +1,6 @@
+# 接続を一本開き、hello を $1 回往復させて閉じる (docs/06-epoll.md)。bash で動かす。
+exec 3<>/dev/tcp/127.0.0.1/7777
+for _ in $(seq "$1"); do
+    echo hello >&3
+    read -r _ <&3
+done
