@@ -1,4 +1,4 @@
-// パイプに abc と d を書き、epoll が読めると言う間、一バイトずつ読む (docs/06-epoll.md)。
+// パイプに abc と d を書き、epoll が読めると知らせる間、一バイトずつ読む (docs/06-epoll.md)。
 // 引数があれば、エッジトリガー (EPOLLET) で待つ。
 
 #include <sys/epoll.h>

@@ -1,4 +1,4 @@
-"""大勢が黙っている中で、一人が 500 往復する (docs/05-poll.md の 9 節、docs/06-epoll.md の 8 節)。
+"""大勢が黙っている中で、一人が 500 往復する (docs/05-poll.md と docs/06-epoll.md の 7 節)。
 watched.py ポート サーバーのPID 人数... の順に渡す。一往復に使った、サーバーの CPU 時間を表示する。"""
 import socket
 import sys

@@ -345,7 +345,7 @@ TEST_SUITE("protocol") {
 
     TEST_CASE("一人が打ち切ると同時に来た人も、相手をしてもらえる") {
         READ("01-iterative.md「待ち行列と、強制終了」",
-             "06-epoll.md「もう閉じたディスクリプタの出来事」");
+             "06-epoll.md「もう閉じたディスクリプタのイベント」");
         for (const Model& model : models()) {
             const Server server = start(model);
             Client leaving(server.endpoint);
