@@ -1,5 +1,5 @@
 // 二つのスレッドが、それぞれ自分のカウンターに足す。二つのカウンターが同じキャッシュラインにあるときと、
-// 離れているときの、かかった時間を比べる (docs/09-multi-core.md の 8 節)。
+// 離れているときの、かかった時間を比べる (docs/more/09-multi-core.md)。
 
 #include <atomic>
 #include <chrono>
