@@ -1,4 +1,4 @@
-// 三つのクライアントが続けて来たとき、だれがどれだけ待たされるかを測り、章ごとに図にする:
+// 三つのクライアントが続けて来たとき、誰がどれだけ待たされるかを測り、章ごとに図にする:
 // demo サーバー...。環境変数 SVG のファイルにも描く。
 
 #include "common/log.h"
@@ -32,7 +32,7 @@ using namespace std::chrono_literals;
 
 // talk の間隔と回数を変えたら、ここも変える。
 constexpr const char* headline = "三つのクライアント A, B, C が続けて接続し、"
-                                 "0.2 秒おきに 5 回ずつ話して去る";
+                                 "0.2 秒おきに 5 行ずつ送って切断する";
 
 // 一つのクライアントの一生。どれも、A が接続しはじめてからの秒数。
 struct Visit {
@@ -51,7 +51,7 @@ struct Chapter {
     std::string program;
     std::string title;
     std::vector<Visit> visits;
-    std::string among_silent; // 黙った人がいるときの一行
+    std::string among_silent; // 何も送らない接続が先にあるときの一行
 };
 
 constexpr int silent = 64;                // 第4章のスレッドと同じ数
@@ -81,7 +81,7 @@ Visit talk(const Client client, char name, Clock::time_point start, double conne
     return visit;
 }
 
-// Ctrl-C で終わっても何も残らないので、ハンドラーは要らない。サーバーはこのスレッドと
+// Ctrl-C で終わっても何も残らないので、ハンドラーは必要ない。サーバーはこのスレッドと
 // いっしょに終わり (PR_SET_PDEATHSIG)、その子プロセスは接続が切れて終わる。
 std::vector<Visit> measure(const std::string& program) {
     const Server server({program});
@@ -97,7 +97,7 @@ std::vector<Visit> measure(const std::string& program) {
     return visits;
 }
 
-// 黙った人が silent 人いるところに A が来て、一言話す。返事は来るか。
+// 何も送らない接続が silent 本あるところに A が来て、一言話す。返事は来るか。
 std::string measure_among_silent(const std::string& program) {
     const Server server({program});
     std::vector<Client> crowd;
@@ -105,7 +105,7 @@ std::string measure_among_silent(const std::string& program) {
     for (int i = 0; i < silent; ++i) {
         crowd.emplace_back(server.endpoint);
     }
-    eventually([&] { return server.asleep(); }); // 受け付けおえるのを待つ
+    eventually([&] { return server.asleep(); }); // 受け付け終えるのを待つ
     const auto start = Clock::now();
     const Client a(server.endpoint);
     a.send("A\n");
@@ -113,11 +113,11 @@ std::string measure_among_silent(const std::string& program) {
         std::this_thread::sleep_for(1ms);
     }
     std::ostringstream text;
-    text << "黙った " << silent << " 人のあとに来た A は、";
+    text << "何も送らない接続が先に " << silent << " 本あると、A は ";
     if (a.has_something_to_read()) {
         text << std::ceil(seconds_since(start) * 1000) << " ミリ秒で返事をもらえた。";
     } else {
-        text << patience.count() / 1000 << " 秒待っても返事がない。";
+        text << patience.count() / 1000 << " 秒待っても返事をもらえなかった。";
     }
     return text.str();
 }
@@ -153,7 +153,7 @@ std::string conclusion(const std::vector<Visit>& visits) {
         std::ranges::count_if(visits, [&](const Visit& visit) { return visit.served_at(middle); });
     const char* const served[] = {"", "話せるのは一度に一人だけ。", "話せるのは一度に二人まで。",
                                   "三人とも同時に話せた。"};
-    text << (waited ? "待たされた。" : "だれも待たない。") << served[together];
+    text << (waited ? "待たされた。" : "誰も待たない。") << served[together];
     if (!waited) {
         const double longest = std::ranges::max(visits, {}, &Visit::waiting).waiting();
         text << "最初の返事まで最長 " << std::lround(std::ceil(longest * 1000)) << " ミリ秒。";
@@ -181,7 +181,7 @@ void draw_text(std::ostream& out, const std::vector<Chapter>& chapters, double l
         labels += std::to_string(second);
     }
     out << headline << "\n  " << bar('.', 5) << " 最初の返事を待つ    " << bar('#', 5)
-        << " 相手をしてもらう\n";
+        << " やりとりする\n";
     for (const Chapter& chapter : chapters) {
         out << "\n" << chapter.title << " [" << chapter.program << "]\n";
         for (const auto& [name, connected, answered, left] : chapter.visits) {
@@ -209,25 +209,30 @@ void draw_svg(std::ostream& out, const std::vector<Chapter>& chapters, double lo
         << 96 + 208 * chapters.size() << "' width='760'>\n<title>" << headline << "</title>"
         << R"(
 <style>
-text { font: 14px "Noto Sans CJK JP", "Hiragino Sans", "Yu Gothic", sans-serif; fill: #1f2328 }
+text { font: 14px "Noto Sans CJK JP", "Hiragino Sans", "Yu Gothic", sans-serif; fill: #1f2937 }
 .title { font-size: 16px; font-weight: bold }
-.program { font-size: 13px; text-anchor: end }
-.axis { font-size: 12px; text-anchor: middle }
-.waiting { fill: #e6b450 }
-.served { fill: #23957a }
-.grid { fill: #8b949e }
+.program { font-size: 13px; fill: #5b6b7f; text-anchor: end }
+.axis { font-size: 12px; fill: #5b6b7f; text-anchor: middle }
+.waiting { fill: #fbe3d4; stroke: #d55e00 }
+.served { fill: #0072b2; stroke: #0072b2 }
+.grid { fill: #8a97a8 }
 .paper { fill: #ffffff }
 @media (prefers-color-scheme: dark) {
 text { fill: #e6edf3 }
+.program, .axis { fill: #9fb0c3 }
+.waiting { fill: #43250f; stroke: #e69f00 }
+.served { fill: #56b4e9; stroke: #56b4e9 }
+.grid { fill: #6b7a8c }
 .paper { fill: #0d1117 }
 }
 </style>
 <rect class='paper' width='100%' height='100%' rx='12'/>
 )";
     text("title", 28, 38, headline);
-    text("legend", 28, 65,
-         "<tspan class='waiting'>■</tspan> 最初の返事を待つ "
-         "<tspan class='served'>■</tspan> 相手をしてもらう");
+    bar("waiting", 28, 54, 28, 12);
+    text("legend", 64, 65, "最初の返事を待つ");
+    bar("served", 208, 54, 28, 12);
+    text("legend", 244, 65, "やりとりする");
     long y = 112;
     for (const Chapter& chapter : chapters) {
         text("title", 28, y, chapter.title);
@@ -238,7 +243,9 @@ text { fill: #e6edf3 }
         }
         for (long row = y + 16; const auto& [name, connected, answered, left] : chapter.visits) {
             text("name", 34, row + 15, {name});
-            bar("waiting", column(connected), row, column(answered) - column(connected), 20);
+            if (column(answered) > column(connected)) { // 幅 0 でも枠線は描かれてしまう
+                bar("waiting", column(connected), row, column(answered) - column(connected), 20);
+            }
             bar("served", column(answered), row, column(left) - column(answered), 20);
             row += 26;
         }
