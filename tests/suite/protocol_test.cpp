@@ -206,7 +206,7 @@ TEST_SUITE("protocol") {
     }
 
     TEST_CASE("一人が去っても終わらず、次の人の相手をする" * doctest::description("土台")) {
-        READ("01-iterative.md「ループを、外から見る」");
+        READ("01-iterative.md「ループを外から見る」");
         for (const Model& model : models()) {
             Server server = start(model);
             for (int left = 0; left < 3; ++left) {
@@ -344,7 +344,7 @@ TEST_SUITE("protocol") {
     }
 
     TEST_CASE("一人が打ち切ると同時に来た人も、相手をしてもらえる") {
-        READ("01-iterative.md「待ち行列と、強制終了」",
+        READ("01-iterative.md「待ち行列と強制終了」",
              "06-epoll.md「もう閉じたディスクリプタのイベント」");
         for (const Model& model : models()) {
             const Server server = start(model);
@@ -363,7 +363,7 @@ TEST_SUITE("protocol") {
     }
 
     TEST_CASE("RST を受け取っても、失うのはその接続だけ") {
-        READ("01-iterative.md「待ち行列と、強制終了」",
+        READ("01-iterative.md「待ち行列と強制終了」",
              "04-thread-pool.md「終わってしまう作業スレッド」",
              "05-poll.md「ブロックせずにできるだけのことをする」");
         for (const Model& model : models()) {
@@ -383,7 +383,7 @@ TEST_SUITE("protocol") {
     }
 
     TEST_CASE("去ったクライアントに送っても、失うのはその接続だけ") {
-        READ("01-iterative.md「クライアントが、サーバーを終わらせる」");
+        READ("01-iterative.md「SIGPIPE がサーバーを終了させる」");
         for (const Model& model : models()) {
             check_only_it_is_lost(model, [&](Server& server) {
                 Client flooding(server.endpoint); // サーバーが send(2) で待っている間に去る
@@ -509,7 +509,7 @@ TEST_SUITE("protocol") {
     }
 
     TEST_CASE("何人来ても、スレッドもプロセスも増えない" * doctest::description("方式")) {
-        READ("05-poll.md「一つのスレッドで全員を待つ」");
+        READ("05-poll.md「poll とイベントループ」");
         for (const Model& model : models_with(&Model::events)) {
             const Server server = start(model);
             const std::vector<Client> few = crowd(server, 3);
@@ -527,7 +527,7 @@ TEST_SUITE("protocol") {
 
     TEST_CASE("黙ったままの 1,000 人がいても、全員の相手をする") {
         READ("02-fork.md「まだ解けない問題」", "03-threads.md「まだ解けない問題」",
-             "05-poll.md「一つのスレッドで全員を待つ」");
+             "05-poll.md「poll とイベントループ」");
         for (const Model& model : models_with(&Model::concurrent)) {
             if (model.crew == 0) {
                 crowd(start(model), most_people());
