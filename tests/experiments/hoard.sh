@@ -1,3 +1,5 @@
 # 50 MB を送り、Enter を打つまで返事を一バイトも読まないクライアント (docs/05-poll.md)。
 # 打つと残りをすべて読み、返ってきたバイト数を表示する。
-head -c "${1:-50000000}" /dev/zero | nc -N 127.0.0.1 7777 | (read -r line </dev/tty; wc -c)
+# nc では、返事を渡す先のパイプがいっぱいになると、送るほうまで止まることがある。
+until ss -Hltn "sport = :7777" | grep -q .; do sleep 0.1; done # サーバーが待ち受けるのを待つ
+exec python3 tests/experiments/hoard.py "${1:-50000000}"
