@@ -18,7 +18,7 @@ import sys
 sys.dont_write_bytecode = True  # となりのファイルを読んでも、__pycache__ を残さない
 from note import DOTS, SIGN, Note, counts, fail, failures
 from predict import check_questions, quiz
-from quotes import check_links, check_names, check_quotes
+from quotes import check_links, check_names, check_places, check_quotes
 from terminal import Replay, replay
 
 
@@ -66,6 +66,8 @@ def main():
         check_quotes(note, options.update)
         check_links(note)
         check_names(note)
+    if not files:
+        check_places()
 
     for note in notes:
         for title, blocks in note.sections:

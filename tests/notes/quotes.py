@@ -114,6 +114,18 @@ def report_difference(block, whole):
     fail(block.place(1 + first), f'{block.title} と違います', *block.lines[first:first + 1] or [None], real)
 
 
+def check_places():
+    """わざと壊したサーバーと make check の言う「読むところ」が、どれもノートの見出しであること。"""
+    tests = [f'tests/suite/{name}_test.cpp' for name in ('protocol', 'limit')]
+    for path in sorted(glob.glob('tests/mutants/*.patch')) + tests:
+        for number, line in enumerate(source(path), 1):
+            for name, titles in re.findall(r'((?:more/)?\d\d-[a-z-]+\.md)((?:「[^」]*」)+)', line):
+                for title in titles[1:-1].split('」「'):
+                    counts['読むところ'] += 1
+                    if not {f'## {title}', f'### {title}'} & set(source(f'docs/{name}') or []):
+                        fail(f'{path}:{number}', f'docs/{name} に、見出しがありません: {title}')
+
+
 INLINE_CODE = re.compile(r'(`+)(.+?)\1(?!`)')
 
 
