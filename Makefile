@@ -31,7 +31,7 @@ CLIENTS  := $(BUILD)/client $(BUILD)/client05
 comma    := ,
 objects   = $(patsubst %.cpp,$(BUILD)/obj/%.o,$(wildcard $1))
 
-.PHONY: help all client client05 demo test check bench mutant variant predict check-notes setup clean FORCE
+.PHONY: help all client client05 demo test check bench mutant variant answer predict check-notes setup clean FORCE
 .DELETE_ON_ERROR:
 .SECONDEXPANSION:
 
@@ -61,8 +61,8 @@ test: $(filter setup,$(MAKECMDGOALS)) ## すべてのテストを走らせる
 	@$(MAKE) -s $(PARALLEL) -k $(TESTED) || :
 	@$(BUILD)/tests --build=$(BUILD) $(SUITES) $(TEST_FLAGS)
 
-check: $(if $(SERVER),$(BUILD)/tests $(filter $(BINARIES),$(SERVER))) ## 自分のサーバーを確かめる (make check SERVER='./my-server {port}' CHAPTER=02)
-	@sh tests/check/check.sh $(BUILD) $(or $(CHAPTER),01) $(TEST_FLAGS)
+check: $(if $(SERVER),$(BUILD)/tests $(filter $(BINARIES),$(SERVER))) $(if $(EXERCISE),all) ## 自分のサーバーを確かめる (make check SERVER='./my-server {port}' CHAPTER=02 か EXERCISE=02-3)
+	@sh tests/check/$(if $(EXERCISE),exercise.sh $(BUILD) $(EXERCISE),check.sh $(BUILD) $(or $(CHAPTER),01) $(TEST_FLAGS))
 
 bench: $(BINARIES) $(BUILD)/bench ## 接続と往復のコストを測って並べる (QUICK=1 で短く、CHAPTERS='05 06' で選ぶ、SERVERS='cmd {port}; ...' で追加)
 	@$(foreach p,$(filter-out $(FOUND),$(PEERS)),echo '$p は測りません: $(header_$p) がありません (make setup)';)
@@ -77,6 +77,10 @@ mutant variant:
 	@edited=$$(git diff --name-only -- chapters common 2>/dev/null | tr '\n' ' '); [ -z "$$edited" ] || \
 	echo "注意: 書き換えたままのソースから作った: $$edited(戻すには git checkout chapters common)"
 	@echo '動かし方: $< 7777      (止めるには Ctrl-C)'
+
+answer: $(BUILD)/answer/$(or $(NAME),?) ## 練習問題の答えを作る (make answer NAME=02-3)
+	@echo '動かし方: $< 7777      (止めるには Ctrl-C)'
+	@sed -n 's|^+++ b/\(.*\)|変わったところ: diff -u \1 $<.src/\1|p' tests/answers/$(NAME).patch
 
 predict: all ## ノートの例の結果を予想し、動かして答え合わせをする (make predict CHAPTER=02)
 	@command -v python3 >/dev/null && [ $(SYSTEM) = Linux ] || \

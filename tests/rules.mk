@@ -1,4 +1,4 @@
-# テスト、測定、わざと壊したサーバーや別の方式のサーバーの作り方と、この本に手を入れる人の打つもの (docs/CONTRIBUTING.md)。
+# テスト、測定、わざと壊したサーバーや別の方式のサーバーや練習問題の答えの作り方と、この本に手を入れる人の打つもの (docs/CONTRIBUTING.md)。
 # Makefile が読みこむ。
 
 # make bench で章と並べて測るライブラリ。PEERS= で減らせる。ヘッダーがあるものだけを作る。
@@ -17,6 +17,7 @@ TESTS    := $(call objects,tests/suite/main.cpp tests/suite/servers.cpp tests/su
 UNIT     := $(call objects,tests/suite/unit_*.cpp)
 MUTANTS  := $(patsubst tests/mutants/%.patch,$(BUILD)/mutant/%,$(wildcard tests/mutants/*.patch))
 VARIANTS := $(patsubst tests/variants/%.patch,$(BUILD)/variant/%,$(wildcard tests/variants/*.patch))
+ANSWERS  := $(patsubst tests/answers/%.patch,$(BUILD)/answer/%,$(wildcard tests/answers/*.patch))
 # make bench が測る、選んだ章の別の方式。
 MEASURED  = $(patsubst tests/variants/%.patch,$(BUILD)/variant/%,\
               $(shell grep -l $(NUMBERS:%=-e '^Chapter: %-') tests/variants/*.patch))
@@ -57,8 +58,8 @@ flaky: all $(BUILD)/tests $(TESTED) ## すべてのテストを、忙しい中�
 unit: $(BUILD)/unit ## common/ の単体テストだけを走らせる (macOS でも動く)
 	@$(BUILD)/unit
 
-diagnosis: all $(BUILD)/tests ## どのわざと壊したサーバーにも make check が名前を言い、正しいものは通すことを確かめる
-	@$(MAKE) -s $(PARALLEL) $(MUTANTS)
+diagnosis: all $(BUILD)/tests ## どのわざと壊したサーバーにも make check が名前を言い、正しいものと練習問題の答えは通すことを確かめる
+	@$(MAKE) -s $(PARALLEL) $(MUTANTS) $(ANSWERS)
 	@sh tests/check/diagnosis.sh $(BUILD) '$(COMPILE) $(LDFLAGS)'
 
 why: all $(BUILD)/tests ## サーバーの行を一つずつ消し、どのテストが気づくかを見る (make why CHAPTER=02)
@@ -87,7 +88,7 @@ chapter%:
 	@echo 'make: $(if $(wildcard chapters/$*-*/server.cpp),第$*章のサーバーは epoll を使うので、Linux でだけ作れます,$(strip \
 		)第$*章のサーバーはありません)。あるのは $(NUMBERS:%=chapter%) です (クライアントは make client)' >&2; exit 2
 
-$(BUILD)/mutant/% $(BUILD)/variant/%:
+$(BUILD)/mutant/% $(BUILD)/variant/% $(BUILD)/answer/%:
 	@echo 'make: $(if $(NAME),NAME=$* はありません,NAME=名前 をつけてください)。あるのは次のとおりです' >&2
 	@grep '^Chapter: ' tests/$(notdir $(@D))s/*.patch | awk -F '[/.: ]+' \
 		'{ printf "  %-16s make $(notdir $(@D)) NAME=%s\n", $$NF, $$3 }' | sort >&2; exit 2
@@ -122,7 +123,7 @@ doctest:
 		{ echo 'make: テストに要る doctest がありません。make setup で入ります' >&2; exit 2; }
 
 PATCHED  := tests/check/patched.sh $(wildcard chapters/*/*.cpp chapters/*/*.h common/*.h) $(call objects,common/*.cpp)
-$(MUTANTS) $(VARIANTS): $(BUILD)/%: tests/$$(*D)s/$$(*F).patch $(PATCHED)
+$(MUTANTS) $(VARIANTS) $(ANSWERS): $(BUILD)/%: tests/$$(*D)s/$$(*F).patch $(PATCHED)
 	$(if $(V),,@echo 'コンパイル: $@')
 	$(Q)sh tests/check/patched.sh $@ $< '$(COMPILE) $(LDFLAGS)' $(BUILD)/obj
 

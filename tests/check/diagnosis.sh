@@ -1,6 +1,7 @@
 #!/bin/sh
 # make check が、わざと壊したサーバーの名前を言い、tests/readers/ のサーバーに言うべきことを言うことを
 # 確かめる: diagnosis.sh build "コンパイルのコマンド"。言うべきことは、パッチの頭と verdicts.txt にある。
+# 練習問題の答えも、テストと、パッチの頭の端末の例で確かめる。
 set -u
 
 # 一つ確かめる: task の三行は、章、サーバー、言うべきこと。空なら、すべてに通る。
@@ -81,7 +82,26 @@ while IFS='|' read -r chapter server edit expected; do
     task "$chapter" "$run ${server#* }" "$expected"
 done <tests/readers/verdicts.txt
 
+for patch in $(grep -L '^Suite: no' tests/answers/*.patch); do
+    name=$(basename "$patch" .patch)
+    chapter=$(sed -n 's/^Chapter: \(..\).*/\1/p' "$patch")
+    task "$chapter" "$build/answer/$name {port} $(arguments "$chapter")" ''
+done
+
+# 端末の例は、答えでは成り立ち、もとの章では成り立たない。ポートが決まっているので、一つずつ動かす。
+examples=$(grep -l '^```console' tests/answers/*.patch)
+number=$((number + $(echo "$examples" | wc -l)))
+for patch in $examples; do
+    name=$(basename "$patch" .patch)
+    said=$(sh tests/check/exercise.sh "$build" "$name" "$build/answer/$name" 2>&1) ||
+        printf '× %s の例は、答えでも成り立たない\n%s\n' "$name" "$said"
+    sh tests/check/exercise.sh "$build" "$name" | grep -q 'ノートと違います' ||
+        echo "× $name の例は、もとの章でも成り立つ"
+done >"$tasks/answers" &
+
 ls "$tasks"/*.task | xargs -P 3 -n 1 sh "$0" --one "$build" >"$tasks/problems"
+wait
+cat "$tasks/answers" >>"$tasks/problems"
 cat "$tasks/problems"
 failed=$(grep -c '^× ' "$tasks/problems")
 echo "$((number - failed)) passed, $failed failed"

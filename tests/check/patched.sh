@@ -1,5 +1,5 @@
 #!/bin/sh
-# わざと壊したサーバーや、別の方式のサーバーを作る:
+# わざと壊したサーバーや、別の方式のサーバーや、練習問題の答えを作る:
 #   patched.sh build/mutant/名前 tests/mutants/名前.patch "コンパイルのコマンド" build/obj [02]
 # ソースのコピーにパッチをあててコンパイルするので、もとのソースは変わらない。
 set -eu
@@ -9,15 +9,21 @@ patch=$2
 compile=$3
 objects=$PWD/$4
 copy=$1.src
-rm -rf "$target" "$copy"
-mkdir -p "$copy"
-cp -R chapters common "$copy"
 if ! command -v patch >/dev/null; then
     echo 'make: ソースを変えるのに要る patch がありません。make setup で入ります' >&2
     exit 2
 fi
-# 読者がソースを書き換えたままだと、パッチがあたらないことがある。何を戻せばよいかを言う。
-if ! (cd "$copy" && patch -p1) <"$patch" >/dev/null 2>&1; then # BusyBox のものに -s や -d はない
+copy_and_patch() {
+    rm -rf "$target" "$copy"
+    mkdir -p "$copy"
+    "$@" 2>/dev/null | tar xf - -C "$copy" 2>/dev/null &&
+        (cd "$copy" && patch -p1) <"$patch" >/dev/null 2>&1 # BusyBox のものに -s や -d はない
+}
+committed=false
+case $patch in tests/answers/*) committed='git archive HEAD' ;; esac
+# 答えを作る読者は、同じところを書き換えているので、できればコミットしてあるソースから作る。
+# 書き換えたままのソースには、パッチがあたらないことがある。何を戻せばよいかを言う。
+if ! copy_and_patch $committed chapters common && ! copy_and_patch tar cf - chapters common; then
     rm -rf "$copy"
     source=$(sed -n 's|^+++ b/||p' "$patch" | tr '\n' ' ')
     kind=$(basename "${patch%s/*}")

@@ -154,11 +154,11 @@ def check_make(place, command):
     """コマンドの中の make の、目標と NAME= を確かめる。引用符の中の引数は見ない。"""
     command = re.sub(r"'[^']*'", '', command)
     for words in re.findall(r'(?:^|[;&|] *|time )make((?: +[^\s;&|]+)+)', command):
-        kind = 'variant' if 'variant' in words.split() else 'mutant'
+        kind = next((kind for kind in ('variant', 'answer', 'check') if kind in words.split()), 'mutant')
         for word in words.split():
-            name = re.fullmatch(r'NAME=([a-z0-9-]+)', word)
+            name = re.fullmatch(r'(?:NAME|EXERCISE)=([a-z0-9-]+)', word)
             if name:
-                check_name(place, f'tests/{kind}s/{name[1]}.patch')
+                check_name(place, f'tests/{kind.replace("check", "answer")}s/{name[1]}.patch')
             elif re.fullmatch(r'\w[\w./-]*', word):
                 check_name(place, f'make {word}')
 
@@ -167,7 +167,7 @@ def check_name(place, name):
     """make の目標か、ファイルか、作るプログラムの名前が、本当にあること。NN は章の番号の代わり。"""
     counts['名前'] += 1
     built = re.fullmatch(r'build/(?:([a-z]+)/)?[\w-]+', re.sub('^make chapter', 'build/chapter', name))
-    patched = re.fullmatch(r'build/(mutant|variant)/([\w-]+)', name)
+    patched = re.fullmatch(r'build/(mutant|variant|answer)/([\w-]+)', name)
     if 'NN' in name:
         known = name in ('make chapterNN', 'make diffNN', 'build/chapterNN') or glob.glob(name.replace('NN', '*'))
     elif patched:

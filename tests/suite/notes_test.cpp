@@ -78,6 +78,7 @@ TEST_SUITE("notes") {
             {"docs/01-iterative.md", "bool send_all(", "bool send_most(", true},
             {"README.md", "docs/02-fork.md", "docs/02-forks.md", true},
             {"docs/00-introduction.md", "`make test`", "`make tset`", true},
+            {"docs/05-poll.md", "EXERCISE=05-4", "EXERCISE=05-3", true},
             {"tests/mutants/no-reaping.patch", "「ゾンビを作る」", "「ゾンビを残す」", true},
             {"README.md", "default 127.0.0.1\n", "default 127.0.0.2\n", false},
         };
