@@ -19,6 +19,7 @@ sys.dont_write_bytecode = True  # となりのファイルを読んでも、__py
 from note import DOTS, SIGN, Note, counts, fail, failures
 from predict import check_questions, quiz
 from quotes import check_links, check_names, check_places, check_quotes
+from record import check_tables
 from terminal import Replay, replay
 
 
@@ -37,7 +38,7 @@ def main():
     parser = argparse.ArgumentParser(description='ノートが、書いてあるとおりかどうかを確かめる')
     parser.add_argument('files', nargs='*', help='確かめるノート (省くと README.md と docs/*.md)')
     parser.add_argument('--quick', action='store_true', help='端末の例を動かさない')
-    parser.add_argument('--update', action='store_true', help='違っていた引用と出力を、本物に書き換える')
+    parser.add_argument('--update', action='store_true', help='違っていた引用と出力と測定の表を、本物に書き換える')
     parser.add_argument('--predict', action='store_true', help='ノートの予想の問いを出し、本物を動かして答え合わせをする')
     options = parser.parse_args()
     root = os.path.abspath(os.path.join(os.path.dirname(__file__), '../..'))
@@ -66,6 +67,7 @@ def main():
         check_quotes(note, options.update)
         check_links(note)
         check_names(note)
+        check_tables(note, options.update)
     if not files:
         check_places()
 
@@ -74,7 +76,7 @@ def main():
             blocks = [block for block in blocks if block.replay()]
             if blocks and not options.quick:
                 replay(title, blocks, Replay(), options.update)
-        if note.edits:
+        if note.edits or note.changed:
             note.save()
     if failures:
         print(f'{len(failures)} 件が、ノートと違います')

@@ -155,6 +155,7 @@ class Note:
         self.questions = []
         self.anchors = set()
         self.edits = []                 # 書き換える (ブロック, 新しい行)
+        self.changed = False            # 表を書き換えた
         slugs, block, label, question = Counter(), None, None, None
         for number, line in enumerate(self.lines, 1):
             if block and re.fullmatch(f' *{block.fence[0]}{{{len(block.fence)},}} *', line):

@@ -95,6 +95,36 @@ TEST_SUITE("notes") {
         }
     }
 
+    TEST_CASE("「測る」の表は、測定の記録と上から二桁で比べ、書き直す") {
+        const Copy copy;
+        std::ofstream(copy.root / "tests/bench/record.csv")
+            << "# CPU: x\n# コマンド: make bench\nserver,load,connections,result,median\n"
+               "chapter01,churn,32,CPU us,1249.9\nchapter01,hold,1,KiB,0.2049\n";
+        const auto note = copy.root / "docs/99-table.md";
+        const std::string start =
+            "<!-- 測定: 環境 -->\n| 項目 | 値 |\n|---|---|\n| CPU | x |\n\n"
+            "<!-- 測定: churn 32 CPU us / hold 9 KiB | hold 9 KiB か hold 1 KiB -->\n"
+            "| 方式 | 接続一本の CPU 時間 | メモリ | 上限 |\n|---|---|---|---|\n| 第1章 | ";
+        const std::string good = start + "1,200 µs / – | 0.20 KiB (一本) | 1 本 |\n";
+        const auto problem = [&](const std::string& text, bool update) {
+            std::ofstream(note) << text;
+            Process process = update ? check(copy.root, {"--quick", "--update", note})
+                                     : check(copy.root, {"--quick", note});
+            process.wait();
+            return process.output();
+        };
+        CHECK(problem(good, false) == "測った行 2 件を確かめました\n");
+        const std::string wrong = start + "1,300 µs / – | 0.20 KiB (一本) | 1 本 |\n";
+        CHECK(problem(wrong, false).starts_with("docs/99-table.md:9: tests/bench/record.csv と違"));
+        CHECK(problem(wrong, true).starts_with("docs/99-table.md:9: 書き換えました"));
+        CHECK(contents_of(note) == good);
+        for (const std::string& bad :
+             {start + "1,200 µs / 3 µs | 0.20 KiB | 1 本 |\n", "| 方式 | 接続一本の |\n" + good,
+              std::string("<!-- 測定: 環境 -->\n| 項目 | 値 |\n|---|---|\n| CPU | y |\n")}) {
+            CHECK(problem(bad, false).starts_with("docs/99-table.md:"));
+        }
+    }
+
     TEST_CASE("予想の問いは、本物の出力で答え合わせをする") {
         const Copy copy;
         const auto note = copy.root / "docs/99-predict.md";
