@@ -23,6 +23,7 @@ committed=false
 case $patch in tests/answers/*) committed='git archive HEAD' ;; esac
 # 答えを作る読者は、同じところを書き換えているので、できればコミットしてあるソースから作る。
 # 書き換えたままのソースには、パッチがあたらないことがある。何を戻せばよいかを言う。
+# shellcheck disable=SC2086 # コマンドは、空白で区切った並び
 if ! copy_and_patch $committed chapters common && ! copy_and_patch tar cf - chapters common; then
     rm -rf "$copy"
     source=$(sed -n 's|^+++ b/||p' "$patch" | tr '\n' ' ')
