@@ -532,7 +532,7 @@ TEST_SUITE("protocol of limits") {
     }
 
     TEST_CASE("話しつづける人は閉じられず、そばで黙っている人は、決めた時間で閉じられる") {
-        READ("07-timeouts.md「何か起きたら、最後に移す」");
+        READ("07-timeouts.md「イベントがあれば最後に移す」");
         constexpr std::chrono::milliseconds idle{400};
         for (const Model& model : models_with(&Model::idles)) {
             const Server server = start(model, {.numbers = {{"idle-ms", "400"}}});
@@ -568,7 +568,7 @@ TEST_SUITE("protocol of limits") {
     }
 
     TEST_CASE("決めた人数までの相手をし、そのあとに来た人は、だれかが去るまで待つ") {
-        READ("07-timeouts.md「満員なら、席が空くまで受け付けない」");
+        READ("07-timeouts.md「満員なら空くまで受け付けない」");
         for (const Model& model : models_with(&Model::limits)) {
             check_limit(model, start(model, {.numbers = {{"clients", "3"}}}), 3);
         }
