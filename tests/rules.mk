@@ -65,12 +65,12 @@ diagnosis: all $(BUILD)/tests ## どのわざと壊したサーバーにも make
 why: all $(BUILD)/tests ## サーバーの行を一つずつ消し、どのテストが気づくかを見る (make why CHAPTER=02)
 	@sh tests/check/why.sh $(BUILD) $(or $(CHAPTER),01) '$(COMPILE) $(LDFLAGS)'
 
-record: bench ## 測り直し、tests/bench/record.csv と、ノートの「測る」の表を書き直す (ほかに何も動かさずに)
+record: bench ## 測り直し、docs/record.csv と、ノートの「測る」の表を書き直す (ほかに何も動かさずに)
 	@{ echo "# CPU: $$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1) ($$(getconf _NPROCESSORS_ONLN) コア)"; \
 	echo "# カーネル: $$(uname -sr | sed 's/-.*//')"; \
 	echo "# コンパイラー: $$($(CXX) --version | head -n 1) ($(CXXFLAGS))、$$(getconf GNU_LIBC_VERSION)"; \
 	echo "# 日付: $$(date +%Y-%m-%d)"; \
-	echo '# コマンド: $(if $(QUICK),QUICK=1 )make bench'; cat $(BUILD)/bench.csv; } >tests/bench/record.csv
+	echo '# コマンド: $(if $(QUICK),QUICK=1 )make bench'; cat $(BUILD)/bench.csv; } >docs/record.csv
 	@python3 tests/notes/check_notes.py --quick --update
 
 update-notes: all ## ノートの引用と端末の出力を、本物に合わせて書き直す

@@ -6,7 +6,7 @@ import re
 
 from note import counts, fail
 
-RECORD = 'tests/bench/record.csv'
+RECORD = 'docs/record.csv'
 
 
 @functools.lru_cache(None)

@@ -97,7 +97,7 @@ TEST_SUITE("notes") {
 
     TEST_CASE("「測る」の表は、測定の記録と上から二桁で比べ、書き直す") {
         const Copy copy;
-        std::ofstream(copy.root / "tests/bench/record.csv")
+        std::ofstream(copy.root / "docs/record.csv")
             << "# CPU: x\n# コマンド: make bench\nserver,load,connections,result,median\n"
                "chapter01,churn,32,CPU us,1249.9\nchapter01,hold,1,KiB,0.2049\n";
         const auto note = copy.root / "docs/99-table.md";
@@ -115,7 +115,7 @@ TEST_SUITE("notes") {
         };
         CHECK(problem(good, false) == "測った行 2 件を確かめました\n");
         const std::string wrong = start + "1,300 µs / – | 0.20 KiB (一本) | 1 本 |\n";
-        CHECK(problem(wrong, false).starts_with("docs/99-table.md:9: tests/bench/record.csv と違"));
+        CHECK(problem(wrong, false).starts_with("docs/99-table.md:9: docs/record.csv と違"));
         CHECK(problem(wrong, true).starts_with("docs/99-table.md:9: 書き換えました"));
         CHECK(contents_of(note) == good);
         for (const std::string& bad :
