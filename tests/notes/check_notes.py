@@ -9,7 +9,6 @@ import argparse
 import ctypes
 import glob
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -58,9 +57,8 @@ def main():
         return 1 if failures else quiz(max(notes, key=lambda note: len(note.questions)))  # 付録でなく章のノート
     for note in notes:
         for block in note.blocks:
-            if block.language == 'console' and not (re.fullmatch('(端末[A-Z])?', block.title)
-                                                    and block.word in ('', '順不同', '参考')):
-                fail(block.place(), '端末の例の名前は **端末A** と書きます。あとにつくのは (順不同) か (参考) です')
+            if block.language == 'console' and block.title:
+                fail(block.place(), '端末の例に名前はつけません')
             for offset, line in enumerate(block.lines, 1):
                 if block.language == 'console' and block.transcript() and not (SIGN.fullmatch(line) or line in DOTS):
                     fail(block.place(offset), 'A$ か A> か A: で始まりません', line)

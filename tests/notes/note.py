@@ -7,7 +7,7 @@ from collections import Counter
 KEYS = {'^C': '\x03', '^D': '\x04'}
 DOTS = {'...', '…'}  # 何行でもよい、という印
 SIGN = re.compile(r'([A-Z])([$>:])(?: (.*))?')  # A$ 打ったコマンド、A> 打った行、A: 出力
-AFTER = {'(順不同)': '順不同', '(値は環境による)': '参考'}  # 囲みのすぐあとの行
+AFTER = ('(順不同)', '(値は環境による)')  # 囲みのすぐあとの行
 # ジョブが終わったという bash の知らせ。いつ出るかわからないので、ノートにあってもなくてもよい。
 JOB_NOTICE = re.compile(r'\[\d+\][+-]? +(?:Done|Exit|Killed|Terminated|Interrupt|Hangup)\b')
 SETTINGS = ('CXX', 'CXXFLAGS', 'LDFLAGS', 'WERROR')  # 端末の中の make にも伝える。違えば、すべてを作りなおすことになる
@@ -27,24 +27,23 @@ def fail(place, message, expected=None, actual=None):
 class Question:
     """端末の例を動かす前に、その結果を予想させる問い。"""
 
-    FORM = re.compile(r'<!-- (?:予想: (?P<text>.+?) \| |答え: )(?:行数|(?P<kind>はい |いいえ |数 )?/(?P<pattern>.+)/) -->')
+    FORM = re.compile(r'<!-- 答え: (はい |いいえ |数 )?/(.+)/ -->')
 
     def __init__(self, place, line, text):
         form = self.FORM.fullmatch(line)
-        if not form or not (form['text'] or text):
+        if not form or not text:
             raise re.error('「**予想** 問い」の次の行に「<!-- 答え: はい /正規表現/ -->」のように書きます')
-        self.place, self.text = place, form['text'] or text
-        self.kind = (form['kind'] or '').strip()
+        self.place, self.text = place, text
+        self.kind = (form[1] or '').strip()
         self.yes = self.kind in ('はい', 'いいえ')
-        self.stated = self.kind if self.yes and not form['text'] else None  # ノートの言う答え
-        self.pattern = form['pattern'] and re.compile(form['pattern'])
-        if self.pattern and not self.kind and self.pattern.groups != 1:
+        self.pattern = re.compile(form[2])
+        if not self.kind and self.pattern.groups != 1:
             raise re.error('答えを囲むかっこは一つです')
 
     def answer(self, output):
         """出力から分かる答え。分からなければ None。"""
-        if not self.pattern or self.kind == '数':
-            return None if DOTS & set(output) else str(sum(not self.pattern or bool(self.pattern.search(line)) for line in output))
+        if self.kind == '数':
+            return None if DOTS & set(output) else str(sum(bool(self.pattern.search(line)) for line in output))
         found = next(filter(None, map(self.pattern.search, output)), None)
         return ('はい' if found else 'いいえ') if self.yes else found and found[1]
 
@@ -62,9 +61,9 @@ class Step:
     """読み手が打つもの (コマンド、行、キー) と、そのあとに見えるはずの出力。"""
 
     def __init__(self, offset, text, terminal=''):
-        self.offset, self.text = offset, text  # text が空なら、前のブロックからの出力の続き
-        self.terminal = terminal               # 一つの囲みに書いたときの、端末の文字
-        self.command = text.startswith('$ ')
+        self.offset, self.text = offset, text  # text が空なら、前の囲みからの出力の続き
+        self.terminal = terminal               # 端末の文字。一つの端末しか使わない囲みでは空
+        self.command = text.startswith('$ ')   # シェルに打つ。そうでなければ、動いているものに打つ
         self.shown = []                        # (ブロックの中の行番号, 行)
 
     def typed(self, text):
@@ -72,7 +71,7 @@ class Step:
         if not self.terminal:
             return text.split('\n')
         first, *rest = text.split('\n')
-        first = f'{self.terminal}{first}' if self.command else f'{self.terminal}> {first.removesuffix(" ⏎")}'
+        first = f'{self.terminal}{first}' if self.command else f'{self.terminal}> {first}'
         return [first] + [f'{self.terminal}> {line}' for line in rest]
 
     def printed(self, lines):
@@ -91,10 +90,10 @@ def transcript_steps(block):
         elif sign == '$':
             steps.append(Step(offset, f'$ {text}', terminal))
         elif sign == '>':
-            steps.append(Step(offset, text if text in KEYS else f'{text} ⏎', terminal))
+            steps.append(Step(offset, text, terminal))
         elif not JOB_NOTICE.match(text):
             place = last if last and last.terminal == terminal else None
-            if block.word == '順不同':  # 打つまでの間に出るものを、端末ごとにまとめる
+            if block.word == '(順不同)':  # 打つまでの間に出るものを、端末ごとにまとめる
                 typed = max((at for at, step in enumerate(steps) if step.text), default=0)
                 place = next((step for step in steps[typed:] if step.terminal == terminal), None)
             if place is None:
@@ -111,7 +110,7 @@ def steps_of(block):
     for offset, line in enumerate(block.lines, 1):
         if steps[-1].command and steps[-1].text.endswith('\\') and not steps[-1].shown:
             steps[-1].text += '\n' + line
-        elif line.startswith('$ ') or line.endswith('⏎') or line in KEYS:
+        elif line.startswith('$ '):
             steps.append(Step(offset, line))
         elif not JOB_NOTICE.match(line):
             steps[-1].shown.append((offset, line))
@@ -124,7 +123,7 @@ class Block:
     def __init__(self, note, start, fence, label):
         self.note, self.start = note, start  # start は ``` の行番号
         self.indent, self.fence, self.language = fence.groups()
-        self.title, self.word = label.groups(default='') if label else ('', '')
+        self.title, self.word = label[1] if label else '', ''
         self.lines = []
         self.question = None
 
@@ -132,7 +131,7 @@ class Block:
         return f'{self.note.path}:{self.start + offset}'
 
     def replay(self):
-        return self.language == 'console' and self.word != '参考'
+        return self.language == 'console' and self.word != '(値は環境による)'
 
     def transcript(self):
         return any(SIGN.fullmatch(line) for line in self.lines)
@@ -143,7 +142,7 @@ class Block:
 
 class Note:
     FENCE = re.compile(r'( *)(`{3,}|~{3,}) *([^`]*)$')
-    LABEL = re.compile(r' *\*\*([^*]+)\*\*(?: \((.+)\))?')  # ブロックの前の行に書く、ブロックの名前
+    LABEL = re.compile(r' *\*\*([^*]+)\*\*')  # ブロックの前の行に書く、引用するファイルの名前
 
     def __init__(self, path):
         self.path = path
@@ -160,7 +159,7 @@ class Note:
         for number, line in enumerate(self.lines, 1):
             if block and re.fullmatch(f' *{block.fence[0]}{{{len(block.fence)},}} *', line):
                 after = next(filter(None, map(str.strip, self.lines[number:number + 2])), '')
-                block.word = AFTER.get(after, block.word)
+                block.word = after if after in AFTER else ''
                 block = None
             elif block:
                 block.lines.append(line[len(block.indent):].rstrip())
@@ -175,7 +174,7 @@ class Note:
                     fail(f'{path}:{number}', 'ブロックの名前のあとに、ブロックがありません', label[0])
                 label = self.LABEL.fullmatch(line) or (None if line else label)
                 question = question if label or not line else None
-                if line.lstrip().startswith(('<!-- 予想', '<!-- 答え')):
+                if line.lstrip().startswith('<!-- 答え'):
                     asked = re.fullmatch(r' *\*\*予想\*\* (.+)', self.lines[number - 2])
                     try:
                         question = Question(f'{path}:{number}', line.strip(), asked and asked[1])

@@ -26,7 +26,7 @@ class Quiz(Replay):
 
     def run_block(self, block):
         question = block.question
-        print('' if block.transcript() else f'\n{block.title or "端末A"}')
+        print()
         if question:  # 打つもののうち、答えにかかわるところまで
             steps = steps_of(block)
             answered = next((at for at, step in enumerate(steps) if step.shown), len(steps))

@@ -33,21 +33,15 @@ def source(title):
     return text and [line.rstrip() for line in text.rstrip('\n').split('\n')]
 
 
-def find(part, whole, start=0):
-    places = range(start, len(whole) - len(part) + 1)
+def find(part, whole):
+    places = range(len(whole) - len(part) + 1)
     return next((at for at in places if part and whole[at:at + len(part)] == part), -1)
 
 
 def check_quotes(note, update):
     chapter = re.match(r'docs/((\d\d)-[\w-]+)', note.path)
-    if chapter and any(block.transcript() for block in note.blocks):
+    if chapter:
         check_changed_functions(note, chapter[1], chapter[2])
-        chapter = None
-    # 第二版の章のノートは、この差分のすべての行を順に引用する。付録は違う。
-    own = chapter and os.path.isdir(f'chapters/{chapter[1]}') and f'make diff{chapter[2]}'
-    difference = own and source(own) or []
-    changes = {at for at, line in enumerate(difference) if at >= 2 and line[:1] in ('+', '-')}
-    rest, position, last = set(changes), 0, f'{note.path}:1'
     for block in note.blocks:
         if block.language == 'console' or not block.title:
             continue
@@ -55,19 +49,8 @@ def check_quotes(note, update):
         whole = source(block.title)
         if whole is None:
             fail(block.place(), f'引用する {block.title} がありません')
-            continue
-        at = max(find(block.lines, whole), find(block.lines, whole, position) if block.title == own else -1)
-        if at == -1 and not (update and cut_again(block, whole)):
+        elif find(block.lines, whole) == -1 and not (update and cut_again(block, whole)):
             report_difference(block, whole)
-        if at == -1 or block.title != own:
-            continue
-        quoted = changes & set(range(at, at + len(block.lines)))
-        if at < position and quoted & rest:
-            fail(block.place(), f'{own} の順番と違います', block.lines[0])
-        rest -= quoted
-        position, last = max(quoted | {position}), block.place()
-    if rest:
-        fail(last, f'{own} に、引用されていない行があります', None, difference[min(rest)])
 
 
 def check_changed_functions(note, folder, number):

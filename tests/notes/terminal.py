@@ -194,7 +194,7 @@ class Replay:
     def run_block(self, block):
         steps, used, real, self.output_lines = steps_of(block), {}, [], []
         for at, step in enumerate(steps):
-            name = f'端末{step.terminal}' if step.terminal else block.title or '端末A'
+            name = step.terminal or 'A'
             if name not in self.terminals:
                 self.terminals[name] = Terminal()
             terminal = used[name] = self.terminals[name]
@@ -210,7 +210,7 @@ class Replay:
                 self.no_more(terminal, len(block.lines), '後')
         if block.question and not self.recording:
             noted, found = map(block.question.answer, (block.output(), self.output_lines))
-            if noted != found or block.question.stated not in (None, found):
+            if noted != found or block.question.yes and block.question.kind != found:
                 fail(block.question.place, '予想の問いの答えが、動かすたびに変わります', noted, found)
         return real
 
@@ -224,7 +224,7 @@ class Replay:
             raise Different(step.offset, '打つ相手が、もう終わっています', step.text)
         if not step.command:
             terminal.interrupted = step.text == '^C'
-            os.write(terminal.fd, (KEYS.get(step.text) or step.text[:-1].rstrip() + '\n').encode())
+            os.write(terminal.fd, (KEYS.get(step.text) or step.text + '\n').encode())
             return step.text
         require_tools(step)
         # 前に出た PID やポートは、本物に置き換えて打つ。
@@ -247,7 +247,7 @@ class Replay:
             for noted, line in zip(shown, real):
                 self.pairs = match(self.pairs, noted, line, terminal.table) or self.pairs
             return real
-        if self.block.word == '順不同':
+        if self.block.word == '(順不同)':
             self.wait(terminal, lambda: len(terminal.lines) >= len(shown))
             real = terminal.take(len(shown))
             pairs = match_in_any_order(self.pairs, shown, real, terminal.table) if len(real) == len(shown) else None

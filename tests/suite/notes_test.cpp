@@ -133,13 +133,13 @@ TEST_SUITE("notes") {
         const std::string session =
             "```console\n$ echo $((1 + 2)) lines; echo x\n3 lines\nx\n```\n";
         const auto ask = [](const std::string& answer) {
-            return "<!-- 予想: どうなりますか。 | " + answer + " -->\n";
+            return "**予想** どうなりますか。\n<!-- 答え: " + answer + " -->\n\n";
         };
 
         SUBCASE("正しい答え、まちがった答え、入力の終わり") {
-            std::ofstream(note) << start << ask("行数") << session << ask("/(.*) lines/") << session
-                                << ask("はい /^3 lines$/") << session << "## 次の節\n"
-                                << ask("はい /^one$/") << session << ask("行数") << session;
+            std::ofstream(note) << start << ask("数 /./") << session << ask("/(.*) lines/")
+                                << session << ask("はい /^3 lines$/") << session << "## 次の節\n"
+                                << ask("いいえ /^one$/") << session << ask("数 /./") << session;
             std::ofstream(answers) << "２ 行\n4\nＹＥＳ\n いいえ";
             Process process = check(copy.root, {"--predict", note}, {.input = answers});
             CHECK(process.wait() == 0);
@@ -160,28 +160,24 @@ TEST_SUITE("notes") {
                                         "A> ^D\n```\n";
             const std::string shuffled = "```console\nA$ cat\nA> two\nB$ echo one\nB: one\n"
                                          "A: two\nA> ^D\n```\n(順不同)\n";
-            const auto asked = [](const std::string& answer) {
-                return "**予想** どうなりますか。\n<!-- 答え: " + answer + " -->\n\n";
-            };
             const auto check_note = [&](const std::string& text) {
                 std::ofstream(note) << "\n## 節\n" << text;
                 Process process = check(copy.root, {note});
                 process.wait();
                 return process.output();
             };
-            const std::string good = asked("はい /^hi$/") + several + shuffled +
-                                     asked("数 /^[12]/") + several + asked("いいえ /^3/") +
-                                     several +
+            const std::string good = ask("はい /^hi$/") + several + shuffled + ask("数 /^[12]/") +
+                                     several + ask("いいえ /^3/") + several +
                                      "```console\nA$ date\nA: now\n```\n\n(値は環境による)\n";
             CHECK(check_note(good) == "予想の問い 3 件、端末の例 4 件を確かめました\n");
-            CHECK(check_note(asked("いいえ /^hi$/") + several).find("予想の問い") !=
+            CHECK(check_note(ask("いいえ /^hi$/") + several).find("予想の問い") !=
                   std::string::npos);
             CHECK(
                 check_note("```console\nA$ echo x\nx\n```\n").find("docs/99-predict.md:5: A$ か") ==
                 0);
             CHECK(check_note("```console\nA$ cat\nB$ echo x\nB: y\n```\n")
                       .find("docs/99-predict.md:6: 出力") == 0);
-            std::ofstream(note) << "\n## 節\n" << asked("はい /^hi$/") << several;
+            std::ofstream(note) << "\n## 節\n" << ask("はい /^hi$/") << several;
             std::ofstream(answers) << "はい\n";
             Process process = check(copy.root, {"--predict", note}, {.input = answers});
             CHECK(process.wait() == 0);
@@ -193,14 +189,15 @@ TEST_SUITE("notes") {
             const std::string dots = "```console\n$ seq 3\n...\n3\n```\n";
             for (const std::string& wrong :
                  {ask("行") + session, ask("/lines/") + session, ask("はい /(/") + session,
-                  ask("/(.*) words/") + session, ask("行数") + dots, ask("行数") + "文\n" + session,
-                  ask("行数"), ask("/pid (.*)/") + pid}) {
+                  ask("/(.*) words/") + session, ask("数 /./") + dots,
+                  ask("数 /./") + "文\n" + session, ask("数 /./"), ask("/pid (.*)/") + pid,
+                  "\n<!-- 答え: 数 /./ -->\n" + session}) {
                 CAPTURE(wrong);
                 std::ofstream(note) << start << wrong;
                 Process process = check(copy.root, {note});
                 CHECK(process.wait() == 1);
                 INFO(process.output());
-                CHECK(process.output().find("docs/99-predict.md:5: 予想の問い") == 0);
+                CHECK(process.output().find("docs/99-predict.md:6: 予想の問い") == 0);
             }
         }
     }
