@@ -62,7 +62,7 @@ int descriptors_left() noexcept {
 #ifdef __linux__
 Socket create_signalfd(std::initializer_list<int> signals) {
     const sigset_t held = set_of(signals);
-    sigprocmask(SIG_BLOCK, &held, nullptr); // 保留にして、読まれるまで残しておく。PID 1 にも届く
+    sigprocmask(SIG_BLOCK, &held, nullptr); // ブロックして、読まれるまで保留にする。PID 1 にも届く
     Socket socket = checked_socket(signalfd(-1, &held, 0), "signalfd");
     wait_for_output_until(socket.fd());
     return socket;

@@ -161,7 +161,7 @@ void run_event_loop(Socket server, const Socket& stop, std::chrono::milliseconds
     auto give_up = Clock::time_point::max();
     while (!stopping || (!clients.empty() && Clock::now() < give_up)) {
         const bool closed = stopping || std::ssize(clients) == limit;
-        // 休む間は外す。待つものを 0 にするだけでは、shutdown(2) されたことを知らされつづける。
+        // 休む間は登録を削除する。待つものを 0 にするだけでは、shutdown(2) を通知され続ける。
         if (!stopping && resting != (closed || Clock::now() < accept_again) &&
             watch(epoll, resting ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, server.fd(), EPOLLIN)) {
             resting = !resting; // 登録できなければ、休んだまま、また試す

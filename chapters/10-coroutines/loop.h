@@ -85,7 +85,7 @@ struct Ready {
         }
     }
     bool await_resume() const noexcept {
-        errno = ETIMEDOUT; // true なら、誰も見ない
+        errno = ETIMEDOUT; // true なら、誰も読まない
         return !loop.clients.at(socket.fd()).late;
     }
 };
