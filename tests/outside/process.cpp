@@ -7,20 +7,16 @@
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
-#include <grp.h>
 #include <random>
 #include <sstream>
 #include <stdexcept>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/sendfile.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <thread>
 
 namespace {
-
-constexpr uid_t nobody = 65534;
 
 // メモリの中のファイル。パイプと違い、だれも読まなくても書き手が止まらない。/tmp
 // に書けなくてもよい。
@@ -28,16 +24,6 @@ Socket temporary_file() {
     Socket file{memfd_create("output", MFD_CLOEXEC)};
     fcntl(file.fd(), F_SETFL, O_APPEND);
     return file;
-}
-
-// だれでも実行できる写し (memfd_create(2))。もとのファイルやフォルダーは、root しか読めないかも
-// しれない (umask 077)。書けるままでは実行できないので、読むだけのものに開きなおす。
-Socket executable_copy(const Socket& program) {
-    const Socket copy{memfd_create("program", MFD_CLOEXEC)};
-    while (sendfile(copy.fd(), program.fd(), nullptr, 1U << 30U) > 0) {
-    }
-    const std::string path = "/proc/self/fd/" + std::to_string(copy.fd());
-    return Socket{open(path.c_str(), O_RDONLY | O_CLOEXEC)};
 }
 
 std::string contents(const Socket& file) {
@@ -114,14 +100,11 @@ std::string name_of_signal(int number) {
 std::vector<std::string> with_arguments(std::vector<std::string> command,
                                         const std::string& address,
                                         const Process::Options& options) {
-    if (!options.port.empty()) {
-        command.push_back(options.port);
-    }
-    if (!address.empty()) {
-        command.push_back(address);
-    }
-    for (const auto& [name, number] : options.numbers) {
+    for (const auto& [name, number] : options.numbers) { // ポートやアドレスより、先でもよい
         command.insert(command.end(), {"--" + name, number});
+    }
+    for (const std::string& word : {options.port, address}) {
+        command.insert(command.end(), word.empty() ? 0 : 1, word);
     }
     return command;
 }
@@ -165,13 +148,10 @@ Process::Process(const std::vector<std::string>& command, const Options& options
     }
     const Socket input{
         open(options.input.empty() ? "/dev/null" : options.input.c_str(), O_RDONLY | O_CLOEXEC)};
-    Socket program{open(command[0].c_str(), O_RDONLY | O_CLOEXEC)};
+    const Socket program{open(command[0].c_str(), O_RDONLY | O_CLOEXEC)};
     if (input.fd() == -1 || program.fd() == -1) {
         throw std::runtime_error("cannot open " +
                                  (program.fd() == -1 ? command[0] : options.input));
-    }
-    if (options.as_nobody) {
-        program = executable_copy(program);
     }
     int ends[2] = {-1, -1};
     if (options.output_to_pipe && pipe2(ends, O_CLOEXEC) == -1) {
@@ -194,17 +174,12 @@ Process::Process(const std::vector<std::string>& command, const Options& options
         dup2(input.fd(), STDIN_FILENO);
         dup2(write_end.fd() == -1 ? output_.fd() : write_end.fd(), STDOUT_FILENO);
         dup2(options.one_output ? STDOUT_FILENO : errors_.fd(), STDERR_FILENO);
-        // 利用者が一人しかいない名前空間の root なら、なれないが、もともと外では特権がない。
-        if (options.as_nobody && geteuid() == 0 && setgroups(0, nullptr) == 0 &&
-            (setgid(nobody) == -1 || setuid(nobody) == -1)) {
-            _exit(126);
-        }
         if (options.listener != -1) {
             dup2(options.listener, 3);
             setenv("LISTEN_PID", std::to_string(getpid()).c_str(), 1);
             setenv("LISTEN_FDS", "1", 1);
         }
-        // 見張り役が殺されたら、いっしょに終わる。利用者を変えると消えるので、そのあとで頼む。
+        // 見張り役が殺されたら、いっしょに終わる。
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (getppid() != parent) {
             _exit(126);

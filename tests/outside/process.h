@@ -38,7 +38,6 @@ public:
     using Numbers = std::vector<std::pair<std::string, std::string>>;
     struct Options {
         std::string input = ""; // 標準入力に渡すファイル。空なら /dev/null
-        bool as_nobody = false; // root のときだけ、特権のない利用者になってから始める
         bool output_to_pipe =
             false; // 標準出力をファイルでなくパイプにする (読み手は output_pipe())
         bool one_output = false; // 標準エラー出力も、標準出力と同じところに書かせる

@@ -102,19 +102,6 @@ TEST_SUITE("client") {
         }
     }
 
-    TEST_CASE("待ち受けがなければ、一行の理由と 1") {
-        for (const std::string& program : programs) {
-            CAPTURE(program);
-            Socket gone = create_tcp_server_socket(*parse_endpoint("0", "127.0.0.1"));
-            const Endpoint endpoint = endpoint_from_text(local_address(gone).text);
-            gone.close();
-            Process client(client_to(endpoint, program));
-            CHECK(client.wait() == 1);
-            CHECK(client.errors() == std::string("error: connect ") + to_text(endpoint).text +
-                                         ": Connection refused\n");
-        }
-    }
-
     TEST_CASE("返ってこないバイトや違うバイトがあれば、一行の理由と 1") {
         for (const std::string& program : programs) {
             CAPTURE(program);

@@ -494,26 +494,6 @@ TEST_SUITE("server") {
             CHECK(Client(server.endpoint).echo("hello") == "hello");
         }
     }
-
-    TEST_CASE("コンテナーの最初のプロセス (PID 1) でも、シグナルで止まる") {
-        std::vector<std::string> command = {"/usr/bin/env", "unshare",      "--pid",
-                                            "--fork",       "--kill-child", "true"};
-        if (geteuid() != 0) {
-            command.insert(command.begin() + 2, "--map-root-user");
-        }
-        const bool can_unshare = available(Process(command).wait() == 0, "PID の名前空間");
-        for (const Model& model : models_with(&Model::drains)) {
-            if (!can_unshare) {
-                continue;
-            }
-            command.back() = model.program;
-            Server server(command);
-            const auto children = children_of(server.pid());
-            REQUIRE(children.size() == 1);
-            kill(children[0], SIGTERM);
-            CHECK(server.wait() == 0);
-        }
-    }
 }
 
 // 読者のサーバーにも求めること。SERVER に {idle-ms} などと書いてあれば、make check が確かめる。

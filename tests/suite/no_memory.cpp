@@ -1,5 +1,5 @@
 // メモリの足りないサーバーを作る共有ライブラリ (man 8 ld.so の LD_PRELOAD)。
-// k 回目の SIGUSR1 が届くと、そのあとの k 回目の new が失敗する。
+// k 回目の SIGUSR1 が届くと、そのあとの k 回目の new が失敗する。SIGUSR2 なら、次の new。
 
 #include <atomic>
 #include <csignal>
@@ -11,7 +11,8 @@ namespace {
 std::atomic<int> signals = 0;
 std::atomic<int> left = 0; // 失敗するまでの回数。0 なら失敗しない
 
-[[maybe_unused]] const auto previous = std::signal(SIGUSR1, [](int) { left = ++signals; });
+[[maybe_unused]] const auto counted = std::signal(SIGUSR1, [](int) { left = ++signals; });
+[[maybe_unused]] const auto at_once = std::signal(SIGUSR2, [](int) { left = 1; });
 
 } // namespace
 

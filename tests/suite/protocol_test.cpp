@@ -368,15 +368,20 @@ TEST_SUITE("protocol") {
              "05-poll.md「ブロックせずにできるだけのことをする」");
         for (const Model& model : models()) {
             check_only_it_is_lost(model, [&](Server& server) {
-                Client(server.endpoint).reset(); // 受け付けられる前に去るかもしれない
-                Client idle(server.endpoint);    // 何も言わずに去る
+                server.stop();
+                Client gone(server.endpoint); // 受け付けられる前に去る
+                const std::string peer = address_of(gone);
+                gone.reset();
+                server.resume();
+                Client idle(server.endpoint); // 何も言わずに去る
                 reset(server, idle);
                 Client served(server.endpoint); // 話している途中で去る
                 check_echo(served, "hello");
                 reset(server, served);
                 settle(server);
                 if (model.ours) {
-                    CHECK(logged(server, "failed: Connection reset by peer"));
+                    CHECK(logged(server, "recv() from " + peer + " failed: Connection reset"));
+                    CHECK(lines_with(server.output(), "finished " + peer).empty());
                 }
             });
         }

@@ -21,8 +21,6 @@
 #include <string>
 #include <sys/resource.h>
 #include <sys/select.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 namespace {
@@ -41,35 +39,6 @@ std::pair<int, int> ids_of(const std::string& line) {
     return {pid, tid};
 }
 
-using Resource = decltype(RLIMIT_NOFILE); // glibc では列挙型、ほかでは int
-
-// 動いているプロセスの資源の上限を変える。RLIM_INFINITY なら、もとに戻す。
-// 他人のプロセスの上限は root でも変えられないことがあるので、持ち主になってから変える。
-void set_limit(pid_t pid, Resource resource, rlim_t soft) {
-    struct stat owner {};
-    REQUIRE(stat(("/proc/" + std::to_string(pid)).c_str(), &owner) == 0);
-    const pid_t helper = fork();
-    if (helper == 0) {
-        rlimit limit{};
-        const bool done = (owner.st_uid == getuid() ||
-                           (setgid(owner.st_gid) == 0 && setuid(owner.st_uid) == 0)) &&
-                          prlimit(pid, resource, nullptr, &limit) == 0 &&
-                          (limit.rlim_cur = std::min(soft, limit.rlim_max),
-                           prlimit(pid, resource, &limit, nullptr) == 0);
-        _exit(done ? 0 : 1);
-    }
-    int status = -1;
-    REQUIRE(waitpid(helper, &status, 0) == helper);
-    REQUIRE(status == 0);
-}
-
-void set_limit(const Server& server, Resource resource, rlim_t soft) {
-    settle(server); // 作っておく子プロセスがそろう
-    for (const pid_t pid : server.family()) {
-        set_limit(pid, resource, soft);
-    }
-}
-
 // 起動の失敗の行の終わり。言葉は C ライブラリーによって違う。
 std::string reason(int error) {
     return std::string(": ") + std::strerror(error) + "\n";
@@ -78,15 +47,6 @@ std::string reason(int error) {
 // サーバーが今も一人の相手をできるか。
 bool serves(const Server& server) {
     return Client(server.endpoint).echo("still here") == "still here";
-}
-
-// 利用者が一人しかいない名前空間の root で、外でも root (unshare -Ur)。特権を捨てられない。
-bool is_always_root() {
-    unsigned inside = 0;
-    unsigned outside = 0;
-    unsigned count = 0;
-    std::ifstream("/proc/self/uid_map") >> inside >> outside >> count;
-    return outside == 0 && count == 1;
 }
 
 bool has_ipv6() {
@@ -207,25 +167,6 @@ TEST_SUITE("server") {
         }
     }
 
-    TEST_CASE("名前で渡す数は、どこに、どの書き方で書いてもよい") {
-        for (const Model& model : models()) {
-            if (model.numbers.empty()) {
-                continue;
-            }
-            const std::string name = "--" + model.numbers.back();
-            // 三つとも、数のほかは同じように始まる。
-            for (const std::vector<std::string>& words :
-                 {std::vector<std::string>{name, "1", "0", "127.0.0.1"},
-                  {"0", name + "=1", "127.0.0.1"},
-                  {"0", "127.0.0.1", name, "1"}}) {
-                std::vector<std::string> command = {model.program};
-                command.insert(command.end(), words.begin(), words.end());
-                const Server server(command, "", {.port = ""});
-                CHECK(serves(server));
-            }
-        }
-    }
-
     TEST_CASE("ループがいくつあっても、一人が来て起きるのは、一つだけ") {
         for (const Model& model : models()) {
             if (model.loops == 0 || model.uneven || thread_sanitized()) {
@@ -252,37 +193,6 @@ TEST_SUITE("server") {
                 CHECK(eventually(
                     [&] { return lines_with(server.output(), "finished").size() >= 16; }));
                 settle(server);
-            }
-        }
-    }
-
-    TEST_CASE("始められなければ、呼び出しとアドレスと理由の一行と 1") {
-        const Socket taken = create_tcp_server_socket(*parse_endpoint("0", "127.0.0.1"));
-        const Endpoint taken_at = endpoint_from_text(local_address(taken).text);
-        int first_unprivileged = 1024;
-        std::ifstream("/proc/sys/net/ipv4/ip_unprivileged_port_start") >> first_unprivileged;
-        struct Row {
-            std::string port;
-            const char* address;
-            std::string reason;
-        };
-        const Row rows[] = {
-            {port_of(taken_at), "127.0.0.1",
-             "error: bind " + std::string(to_text(taken_at).text) + reason(EADDRINUSE)},
-            {"0", "192.0.2.1", "error: bind 192.0.2.1:0" + reason(EADDRNOTAVAIL)},
-            {"1", "127.0.0.1", "error: bind 127.0.0.1:1" + reason(EACCES)},
-        };
-        for (const Model& model : models()) {
-            for (const Row& row : rows) {
-                CAPTURE(row.reason);
-                if (row.port == "1" && first_unprivileged <= 1) {
-                    MESSAGE("この環境ではどのポートにも特権が要らないので確かめられない");
-                    continue;
-                }
-                Process process({model.program, row.port, row.address}, {.as_nobody = true});
-                CHECK(process.wait() == 1);
-                CHECK(process.output().empty());
-                CHECK(process.errors() == row.reason);
             }
         }
     }
@@ -391,21 +301,6 @@ TEST_SUITE("server") {
         }
     }
 
-    TEST_CASE("ログの読み手が去っても (| head -1)、サービスは続く") {
-        for (const Model& model : models()) {
-            // 最初の行だけをパイプから読み、読み口を閉じる。
-            Process process({model.program, "0"}, {.output_to_pipe = true});
-            char line[100] = {};
-            REQUIRE(read(process.output_pipe().fd(), line, sizeof line - 1) > 0);
-            process.output_pipe().close();
-            const Endpoint endpoint = endpoint_from_first_line(line);
-            for (int i = 0; i < 3; ++i) {
-                CHECK(Client(endpoint).echo("hello") == "hello");
-            }
-            CHECK(process.running());
-        }
-    }
-
     TEST_CASE("ログの読み手が止まっても、接続は閉じ、読みはじめればすべてが続く") {
         for (const Model& model : models()) {
             Process process({model.program, "0"}, {.output_to_pipe = true});
@@ -450,94 +345,6 @@ TEST_SUITE("server") {
         }
     }
 
-    TEST_CASE("ログのファイルが上限の大きさ (ulimit -f) になっても、サービスは続く") {
-        for (const Model& model : models()) {
-            Server server({model.program});
-            set_limit(server, RLIMIT_FSIZE, 1024);
-            for (int i = 0; i < 30; ++i) {
-                CHECK(serves(server));
-            }
-            CHECK(server.output().size() == 1024);
-            CHECK(server.running());
-        }
-    }
-
-    TEST_CASE("受け付ける前に去った相手も、失敗の行がその名前を言う") {
-        for (const Model& model : models()) {
-            const Server server({model.program});
-            server.stop();
-            Client client(server.endpoint);
-            const std::string peer = address_of(client);
-            client.reset();
-            server.resume();
-            CHECK(eventually([&] {
-                return contains(server.output(),
-                                "recv() from " + peer + " failed: Connection reset");
-            }));
-            CHECK_FALSE(contains(server.output(), "finished " + peer));
-        }
-    }
-
-    TEST_CASE("ディスクリプタが尽きている間は待ち、空けばまた受け付ける") {
-        for (const Model& model : models()) {
-            // 作っておいたスレッドは、どれも accept(2) を待っている。一つだけにする。
-            const Server server({model.program}, "", {.numbers = model.crew_of("1")});
-            const bool concurrent = model.concurrent && model.crew == 0;
-            const std::string message = std::string("accept() failed: ") + std::strerror(EMFILE);
-            Client first(server.endpoint);
-            CHECK(first.echo("before") == "before");
-            const auto start = Clock::now();
-            set_limit(server, RLIMIT_NOFILE, 3);
-            // 待っている accept(2) は番号を先に取ってあるので、もう一人だけは受け付けられる。
-            const Client last(server.endpoint);
-            const Client waiting(server.endpoint);
-            waiting.send("hello");
-            if (model.events) { // accept4(2) は待たないので、番号も先に取らない
-            } else if (concurrent) {
-                CHECK(last.echo("last") == "last");
-            } else {
-                first.close(); // 反復サーバーは、去るまで次の accept(2) を呼ばない
-            }
-            CHECK(eventually([&] { return lines_with(server.output(), message).size() >= 3; }));
-            const auto tries = static_cast<long>(lines_with(server.output(), message).size());
-            const auto elapsed =
-                std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - start);
-            CHECK(tries <= elapsed.count() / 100 + 1); // 休まずに試しつづけてはいない
-            if (concurrent) {
-                CHECK(first.echo("while exhausted") == "while exhausted");
-            }
-            CHECK_FALSE(waiting.has_something_to_read());
-            set_limit(server, RLIMIT_NOFILE, RLIM_INFINITY);
-            if (!concurrent) {
-                last.finish_writing();
-                CHECK(last.receive_until_closed().empty());
-            }
-            CHECK(waiting.receive(5) == "hello");
-        }
-    }
-
-    TEST_CASE("プロセスやスレッドを作れなければ、そのクライアントだけをあきらめる") {
-        for (const Model& model : models()) {
-            if ((!model.forks && !model.threads) ||
-                !available(!is_always_root(), "特権のない利用者")) {
-                continue;
-            }
-            // root には上限が効かないので、特権のない利用者として動かす。
-            const Server server({model.program}, "", {.as_nobody = true});
-            const Client bystander(server.endpoint);
-            CHECK(bystander.echo("before") == "before");
-            set_limit(server, RLIMIT_NPROC, 1);
-            CHECK(Client(server.endpoint).receive_until_closed().empty());
-            CHECK(eventually([&] {
-                return !lines_with(server.output(), "failed: Resource temporarily unavailable")
-                            .empty();
-            }));
-            CHECK(bystander.echo("after") == "after");
-            set_limit(server, RLIMIT_NPROC, RLIM_INFINITY);
-            CHECK(serves(server));
-        }
-    }
-
     TEST_CASE("上限を、見張っている数より下げられても、みなの相手をつづけ、空回りしない") {
         for (const Model& model : models()) {
             if (!model.concurrent || model.crew > 0) {
@@ -549,7 +356,8 @@ TEST_SUITE("server") {
                 clients.emplace_back(server.endpoint);
                 CHECK(clients.back().echo("before") == "before");
             }
-            set_limit(server, RLIMIT_NOFILE, 5);
+            const rlimit few = {5, 5};
+            REQUIRE(prlimit(server.pid(), RLIMIT_NOFILE, &few, nullptr) == 0);
             for (const Client& client : clients) {
                 CHECK(client.echo("after") == "after");
             }
@@ -579,7 +387,7 @@ TEST_SUITE("server") {
             const Socket listener = create_tcp_server_socket(*parse_endpoint("0", "127.0.0.1"));
             const Client waiting(endpoint_from_text(local_address(listener).text));
             waiting.send("hello");
-            Process process({"/bin/sh", "-c", "ulimit -v 300000; exec \"$0\" 0 --$1 1000",
+            Process process({"/bin/sh", "-c", "ulimit -v 300000; exec \"$0\" 0 --$1=1000",
                              model.program, model.numbers.back()},
                             {.listener = listener.fd()});
             CHECK(process.wait() == 1);
@@ -705,32 +513,6 @@ TEST_SUITE("server") {
                 eventually([&] { return lines_with(server.output(), "finished").size() == 100; }));
             CHECK(serves(server));
             CHECK(server.running());
-        }
-    }
-
-    TEST_CASE("イベントループは、取っておくメモリがなければ、そのクライアントだけをあきらめる") {
-        for (const Model& model : models()) {
-            if (!model.events || sanitized()) {
-                continue;
-            }
-            // スレッドごとに取っておかれるメモリがあると、足りなくならない (man 3 mallopt)。
-            Server server({"/usr/bin/env", "MALLOC_ARENA_MAX=1", model.program});
-            const Client bystander(server.endpoint);
-            CHECK(bystander.echo("before") == "before");
-            set_limit(server, RLIMIT_AS, 1);
-            std::vector<Client> greedy; // 返事を読まない
-            while (lines_with(server.output(), " failed: ", "[pid ").empty()) {
-                greedy.emplace_back(server.endpoint);
-                try {
-                    greedy.back().send_until_full(1, 64UL << 20U, [&] { return server.asleep(); });
-                } catch (const std::runtime_error&) { // サーバーに閉じられた
-                }
-                CHECK(bystander.echo("during") == "during");
-                REQUIRE(greedy.size() < 100);
-            }
-            CHECK(bystander.echo("after") == "after");
-            set_limit(server, RLIMIT_AS, RLIM_INFINITY);
-            CHECK(serves(server));
         }
     }
 }

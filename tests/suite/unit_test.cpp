@@ -18,7 +18,6 @@
 #include <netinet/tcp.h>
 #include <string>
 #include <system_error>
-#include <thread>
 
 namespace {
 
@@ -182,34 +181,6 @@ TEST_SUITE("unit") {
         CHECK(recv(client.fd(), buffer, sizeof buffer, MSG_WAITALL) == 5);
         CHECK(std::string(buffer, 5) == "hello");
         CHECK(recv(client.fd(), buffer, sizeof buffer, 0) == 0);
-    }
-
-    TEST_CASE("send_all: シグナルに割り込まれ、一部ずつしか送れなくても、すべてを送る") {
-        const auto [writer, reader] = connected();
-        const int small = 1;
-        setsockopt(writer.fd(), SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
-        // 待っている send(2) は、シグナルに割り込まれると、送れたところまでの長さで戻る。
-        struct sigaction action {};
-        action.sa_handler = [](int) {};
-        sigaction(SIGUSR1, &action, nullptr);
-        const pthread_t sender = pthread_self();
-        const std::string sent(1'000'000, 'x');
-        std::string received;
-        std::thread reading([&, &reader = reader] {
-            char buffer[4096];
-            while (received.size() < sent.size()) {
-                const ssize_t n = recv(reader.fd(), buffer, sizeof buffer, 0);
-                if (n <= 0) {
-                    return;
-                }
-                received.append(buffer, static_cast<size_t>(n));
-                pthread_kill(sender, SIGUSR1);
-            }
-        });
-        CHECK(send_all(writer, sent.data(), sent.size()));
-        shutdown(writer.fd(), SHUT_WR); // 送り残しがあれば、読み手が待ちつづけないように
-        reading.join();
-        CHECK(received == sent);
     }
 
     TEST_CASE("send_all: 相手が去っていれば false を返し、プロセスは無事") {
