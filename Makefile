@@ -68,8 +68,6 @@ bench: $(BINARIES) $(BUILD)/bench ## 接続と往復のコストを測って並�
 	@$(foreach p,$(filter-out $(FOUND),$(PEERS)),echo '$p は測りません: $(header_$p) がありません (make setup)';)
 	@$(if $(MEASURED),$(MAKE) -s $(PARALLEL) -k $(MEASURED) || :)
 	@$(BUILD)/bench $(BUILD)/bench.csv $(BINARIES) $(if $(MEASURED),$$(ls $(MEASURED) 2>/dev/null)) $(FOUND:%=$(BUILD)/peer/%)
-	@if ! command -v gnuplot >/dev/null; then echo '図は描きません: gnuplot がありません (make setup)'; \
-	else gnuplot -c tests/bench/bench.gnuplot $(BUILD)/bench.csv $(BUILD) && echo '図: $(BUILD)/bench-*.svg'; fi
 
 mutant: $(BUILD)/mutant/$(or $(NAME),?) ## わざと壊したサーバーを作る (make mutant NAME=forgotten-close)
 variant: $(BUILD)/variant/$(or $(NAME),?) ## 章にない、別の方式のサーバーを作る (make variant NAME=prefork)

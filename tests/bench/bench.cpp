@@ -1,6 +1,6 @@
 // 接続一本と往復一回のコストを、いくつものサーバーで測って並べる (Linux): bench CSV サーバー...
 // 環境変数の QUICK=1 で短くなり、SERVERS='コマンド {port}; ...' がサーバーに加わる。
-// 列の意味は、表のあとに出る説明 (legend) にある。
+// 列の意味は、docs/more/measuring.md にある。
 
 #include "common/tcp.h"
 #include "tests/outside/client.h"
@@ -70,11 +70,6 @@ double clock_us(clockid_t clock) {
     timespec time{};
     clock_gettime(clock, &time);
     return 1e6 * static_cast<double>(time.tv_sec) + 1e-3 * static_cast<double>(time.tv_nsec);
-}
-
-std::string read_text(const std::string& path) {
-    std::ifstream file(path);
-    return {std::istreambuf_iterator<char>(file), {}};
 }
 
 std::string proc(pid_t pid, const char* file) {
@@ -431,27 +426,6 @@ void write_csv(const std::string& path, const std::deque<Row>& rows) {
     }
 }
 
-constexpr const char* legend = R"(
-churn   N 本がいっせいに来て、一往復し、閉じます。みな去ると次の N 本が来ます。
-hold    N 本をつないだまま、すべてで往復をくり返します。一往復は 64 バイトです。
-1%      N 本をつないだまま、百本に一本だけで往復をくり返します。
-下限    準備のできたソケットで recv と send をするだけのものです (floor)。
-CPU us  サーバーとその子孫が、churn は接続一本、ほかは一往復に使った CPU 時間
-        (マイクロ秒) です。ログを書く分と、返事を届ける分も含みます。終わった
-        子プロセスの分は 10 ミリ秒刻みなので、20 ミリ秒 / 回数までずれます。
-        SIGCHLD を無視するサーバーでは、読めないので - です。
-xfloor  CPU us が下限の何倍かです。
-gen us  負荷をかける側の CPU 時間です。CPU us より大きければ、kop/s (一秒あたり
-        の千回) を決めているのは、サーバーではありません。
-workers 初めの 1000 本を受け持ったプロセスやスレッドの数と、各々の本数です。
-p50 us  ほかが黙っている中で、一本だけが一秒に 1000 回、決まった時刻に送り、
-        その時刻から返事までの時間です。半分 (p99 は 99%) の回がこれ以内です。
-one us  そのときの、一往復の CPU us です。眠って起こされる分も含みます。
-KiB     接続一本で増えるメモリです。PSS とページテーブル (VmPTE) を含み、
-        カーネルのスタックとソケットを含みません。
-proc    N 本をつないだときのプロセスの数です。thr はスレッドの数です。
-)";
-
 // 使える CPU の最初と最後。番号の近い CPU は、一つのコアを分けあっていることが多い。
 void choose_cpus() {
     cpu_set_t set;
@@ -546,7 +520,7 @@ int main(int argc, char* argv[]) try {
     std::erase_if(rows, [](const Row& row) { return !row.results.contains("p50 us"); });
     print_table(rows, {"p50 us [min-max]", " p99 us [min-max]", "one us", "  KiB [min-max]", "proc",
                        " thr"});
-    std::printf("%s", legend);
+    std::printf("\n列の意味は docs/more/measuring.md にあります。\n");
     return failed ? 1 : 0;
 } catch (const std::exception& error) {
     std::fprintf(stderr, "error: %s\n", error.what());

@@ -36,6 +36,11 @@ std::vector<pid_t> processes(const std::function<bool(const Stat&)>& wanted) {
 
 } // namespace
 
+std::string read_text(const std::string& path) {
+    std::ifstream file(path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), {}};
+}
+
 Usage usage_of(pid_t pid) {
     const std::string proc = "/proc/" + std::to_string(pid);
     Usage usage;

@@ -7,6 +7,8 @@
 #include <sys/types.h>
 #include <vector>
 
+std::string read_text(const std::string& path); // ファイルのすべて。なければ空
+
 // プロセスのようす。
 struct Usage {
     int descriptors = 0;
