@@ -3,8 +3,6 @@
 
 #include "tests/suite/servers.h"
 
-#include <doctest/doctest.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
@@ -151,7 +149,7 @@ const char* next_step() {
 }
 
 // はじめの失敗だけを見せる。式や変数の名前は見せない: わけは、テストの INFO と MESSAGE が言う。
-struct Reader : doctest::IReporter {
+struct Reader : Quiet {
     doctest::TestCaseData test;
     std::string problem;
     std::string place;
@@ -257,13 +255,6 @@ struct Reader : doctest::IReporter {
         }
         std::cout << std::endl;
     }
-    void report_query(const doctest::QueryData& /*data*/) override {}
-    void test_run_start() override {}
-    void test_case_reenter(const doctest::TestCaseData& /*data*/) override {}
-    void test_case_skipped(const doctest::TestCaseData& /*data*/) override {}
-    void subcase_start(const doctest::SubcaseSignature& /*signature*/) override {}
-    void subcase_end() override {}
-    void log_message(const doctest::MessageData& /*data*/) override {}
 };
 REGISTER_REPORTER("reader", 0, Reader);
 

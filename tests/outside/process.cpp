@@ -213,10 +213,6 @@ void Process::signal(int number) const {
     kill(pid_, number);
 }
 
-void Process::signal_group(int number) const {
-    kill(-pid_, number);
-}
-
 std::vector<pid_t> Process::family() const {
     return members_of(pid_);
 }
@@ -275,12 +271,16 @@ int Process::wait(std::chrono::seconds limit) {
     return eventually([this] { return !running(); }, limit) ? status_ : -1;
 }
 
+bool contains(const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+}
+
 std::vector<std::string> lines_with(const std::string& text, const std::string& part,
                                     const std::string& start) {
     std::vector<std::string> lines;
     std::istringstream stream(text);
     for (std::string line; std::getline(stream, line);) {
-        if (line.starts_with(start) && line.find(part) != std::string::npos) {
+        if (line.starts_with(start) && contains(line, part)) {
             lines.push_back(line);
         }
     }
@@ -319,7 +319,7 @@ Server::Server(std::vector<std::string> command, const std::string& address, con
     eventually([&] {
         const bool ended = !running(); // 最後の出力を見落とさないよう、先に調べる
         first = output();
-        return first.find('\n') != std::string::npos || ended;
+        return contains(first, "\n") || ended;
     });
     endpoint = endpoint_from_first_line(first + errors());
     listener = pid();

@@ -59,7 +59,6 @@ public:
     Socket& output_pipe() { return pipe_; }
 
     void signal(int number) const; // このプロセスだけに送る
-    void signal_group(int number) const; // 端末で Ctrl-C を打ったときのように、家族のすべてに送る
     std::vector<pid_t> family() const;
     Usage usage() const; // 家族のすべてを足したもの
     // 家族のすべてを止め、どのスレッドも止まるまで待つ。
@@ -123,6 +122,7 @@ inline std::string latest; // 最後に起こしたもの。テストが失敗�
 // foreign のサーバーの testimony。消えるときにここに足す。
 inline std::string last_words;
 
+bool contains(const std::string& text, const std::string& part);
 // text の行のうち、start で始まり、part を含むもの。改行はつかない。
 std::vector<std::string> lines_with(const std::string& text, const std::string& part,
                                     const std::string& start = "");

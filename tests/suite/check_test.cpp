@@ -1,17 +1,9 @@
-// make check
-// が、サーバーの終わり方や、確かめられないわけを言うことを確かめる。壊し方を言い当てることは、
-// tests/check/diagnosis.sh が確かめる。
+// make check が、サーバーの終わり方や、確かめられないわけを言うことを確かめる。
+// 壊し方を言い当てることは、tests/check/diagnosis.sh が確かめる。
 
-#include "tests/outside/process.h"
 #include "tests/suite/servers.h"
 
-#include <doctest/doctest.h>
-
 namespace {
-
-bool contains(const std::string& text, const std::string& part) {
-    return text.find(part) != std::string::npos;
-}
 
 // server を、chapter のサーバーとして確かめる。test は、走らせるテストの名前の初め。
 Process check(const std::string& server, const std::string& chapter, const std::string& test = "") {
@@ -60,30 +52,30 @@ TEST_SUITE("mutant") {
 
     TEST_CASE("make check は、確かめられないものなら、わけを言って 2 で終わる") {
         const std::string good = build_directory + "/chapter01 {port}";
-        for (const std::string chapter : {"1", "00", "abc"}) {
-            Process process = check(good, chapter, "二人目");
+        const struct {
+            std::string server;
+            std::string chapter;
+            std::string reason;
+        } rows[] = {
+            {good, "1", "CHAPTER は、サーバーのある章の番号です (01 のように): 1\n"},
+            {good, "00", "CHAPTER は、サーバーのある章の番号です (01 のように): 00\n"},
+            {build_directory + "/no-such-server {port}", "01", "サーバーが待ち受けません: "},
+            {"setsid -f " + good + " >/dev/null", "01", "サーバーが裏へ回りました"},
+            {good + " 127.0.0.2", "01", "127.0.0.1 の "}, // そこで待ち受けていない
+        };
+        for (const auto& row : rows) {
+            CAPTURE(row.server);
+            Process process = check(row.server, row.chapter, "二人目");
             CHECK(process.wait() == 2);
-            CHECK(process.errors() ==
-                  "CHAPTER は、サーバーのある章の番号です (01 のように): " + chapter + "\n");
+            CHECK(process.errors().starts_with(row.reason));
+            CHECK(process.output().empty());
         }
-        Process missing = check(build_directory + "/no-such-server {port}", "01", "二人目");
-        CHECK(missing.wait() == 2);
-        CHECK(missing.errors().starts_with("サーバーが待ち受けません: "));
-        CHECK(missing.output().empty());
         Process nothing({"/bin/sh", "tests/check/check.sh", build_directory, "01"});
         CHECK(nothing.wait() == 2);
         CHECK(contains(nothing.errors(), "127.0.0.1 の {port} で"));
-        // フォアグラウンドにいないもの、127.0.0.1 で待ち受けないもの。
-        Process daemon = check("setsid -f " + good + " >/dev/null", "01", "二人目");
-        CHECK(daemon.wait() == 2);
-        CHECK(daemon.errors().starts_with("サーバーが裏へ回りました"));
-        Process elsewhere = check(good + " 127.0.0.2", "01", "二人目");
-        CHECK(elsewhere.wait() == 2);
-        CHECK(elsewhere.errors().starts_with("127.0.0.1 の "));
         // 読者の環境が足りないときは、サーバーのせいにしない。
-        Process few({"/bin/sh", "-c",
-                     "ulimit -n 200; exec " + build_directory + "/tests --chapter=03 --server='" +
-                         good + "'"});
+        Process few = run(build_directory + "/tests", "--chapter=03 --server='" + good + "'",
+                          "ulimit -n 200");
         CHECK(few.wait() == 2);
         CHECK(few.errors().starts_with("ディスクリプタの数の上限 (ulimit -n) が 200 なので"));
     }

@@ -1,16 +1,12 @@
 // 読者のクライアント build/client を外から見る。
 
-#include "tests/outside/process.h"
 #include "tests/suite/servers.h"
 
 #include "common/tcp.h"
 
-#include <doctest/doctest.h>
-
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
-#include <functional>
 #include <memory>
 #include <sys/ioctl.h>
 #include <thread>
@@ -43,7 +39,7 @@ struct InputFile {
 
 // 一人だけの相手をする、行儀の悪いかもしれないサーバー。
 struct FakeServer {
-    Socket server = create_tcp_server_socket(*parse_endpoint("0", "127.0.0.1"));
+    Socket server = listen_anywhere();
     Endpoint endpoint = endpoint_from_text(local_address(server).text);
     std::thread thread;
     explicit FakeServer(const std::function<void(const Socket&)>& handle)
@@ -56,11 +52,14 @@ struct FakeServer {
     }
 };
 
-// 送ったのに、まだ相手のカーネルが受け取ったと言ってこないバイト数。
-int bytes_unacknowledged(const Socket& socket) {
-    int bytes = 0;
-    ioctl(socket.fd(), TIOCOUTQ, &bytes);
-    return bytes;
+// 送ったものを相手のカーネルが受け取るのを待ち、次の close(2) が、FIN でなく RST を送るようにする。
+void reset_on_close(const Socket& socket) {
+    int unacknowledged = 1;
+    while (unacknowledged > 0) { // 届く前に打ち切ると、送った分も消える
+        ioctl(socket.fd(), TIOCOUTQ, &unacknowledged);
+    }
+    const linger discard = {1, 0};
+    setsockopt(socket.fd(), SOL_SOCKET, SO_LINGER, &discard, sizeof discard);
 }
 
 } // namespace
@@ -105,15 +104,14 @@ TEST_SUITE("client") {
     TEST_CASE("返ってこないバイトや違うバイトがあれば、一行の理由と 1") {
         for (const std::string& program : programs) {
             CAPTURE(program);
-            struct Row {
-                std::string reply; // 10 バイトを受け取ったあとに送るもの
-                bool reset;        // 閉じるかわりに RST を送る
-                const char* reason;
-            };
             const InputFile file(10);
             std::string swapped = file.contents;
             std::swap(swapped[2], swapped[3]);
-            const Row rows[] = {
+            const struct {
+                std::string reply; // 10 バイトを受け取ったあとに送るもの
+                bool reset;        // 閉じるかわりに RST を送る
+                std::string reason;
+            } rows[] = {
                 {file.contents.substr(0, 4), false,
                  "6 of 10 bytes did not come back: the server closed the connection"},
                 {"", false, "10 of 10 bytes did not come back: the server closed the connection"},
@@ -123,24 +121,20 @@ TEST_SUITE("client") {
                 {swapped, false, "the bytes that came back differ from those sent"},
                 {file.contents + "!", false, "more bytes came back than were sent"},
             };
-            for (const Row& row : rows) {
+            for (const auto& row : rows) {
                 CAPTURE(row.reply);
                 const FakeServer server([&](const Socket& socket) {
                     char buffer[16];
                     CHECK(receive_all(socket, buffer, 10) == 10);
                     CHECK(send_all(socket, row.reply.data(), row.reply.size()));
                     if (row.reset) {
-                        while (bytes_unacknowledged(socket) >
-                               0) { // 届く前に打ち切ると、送った分も消える
-                        }
-                        const linger discard = {1, 0};
-                        setsockopt(socket.fd(), SOL_SOCKET, SO_LINGER, &discard, sizeof discard);
+                        reset_on_close(socket);
                     }
                 });
                 Process client(client_to(server.endpoint, program), {.input = file.path});
                 CHECK(client.wait() == 1);
                 CHECK(client.output() == row.reply.substr(0, 10));
-                CHECK(client.errors() == "error: " + std::string(row.reason) + "\n");
+                CHECK(client.errors() == "error: " + row.reason + "\n");
             }
         }
     }
@@ -161,8 +155,9 @@ TEST_SUITE("client") {
                         char buffer[6];
                         CHECK(receive_all(socket, buffer, 6) == 6);
                         CHECK(send_all(socket, buffer, 6));
-                        const linger at_once = {reset, 0}; // 0 秒待って閉じると、RST になる
-                        setsockopt(socket.fd(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+                        if (reset) {
+                            reset_on_close(socket);
+                        }
                     });
                     client = std::make_unique<Process>(
                         client_to(server.endpoint, program),
@@ -209,14 +204,12 @@ TEST_SUITE("client") {
             CHECK(unread.wait() == 1);
             CHECK(unread.errors() == "error: write: Broken pipe\n");
 
-            const auto words = client_to(server.endpoint, program);
-            const std::string command = "exec " + words[0] + " " + words[1];
-            Process too_large({"/bin/sh", "-c", "ulimit -f 1; " + command}, {.input = file.path});
+            const std::string path = build_directory + "/" + program;
+            const std::string port = port_of(server.endpoint);
+            Process too_large = run(path, port, "ulimit -f 1", {.input = file.path});
             CHECK(too_large.wait() == 1);
             CHECK(too_large.errors() == "error: write: File too large\n");
-
-            Process closed({"/bin/sh", "-c", command + " <&- >&- 2>&-"}); // 空の入力と同じ
-            CHECK(closed.wait() == 0);
+            CHECK(run(path, port + " <&- >&- 2>&-").wait() == 0); // 空の入力と同じ
         }
     }
 
@@ -229,8 +222,7 @@ TEST_SUITE("client") {
         Process client(
             {"/usr/bin/env", "unshare", "--net", "--map-root-user", "sh", "-c", script, program});
         const int status = client.wait();
-        if (!available(client.errors().find("unshare") == std::string::npos,
-                       "ネットワークの名前空間")) {
+        if (!available(!contains(client.errors(), "unshare"), "ネットワークの名前空間")) {
             return;
         }
         CHECK(status == 1);

@@ -1,14 +1,10 @@
 // 失敗と、行儀の悪いクライアントを起こす。失われるのは、多くてもその接続だけ。
 // 呼び出しの失敗は、本物のプログラムに strace で起こす (man strace の "Tampering")。
 
-#include "tests/outside/client.h"
-#include "tests/outside/process.h"
 #include "tests/suite/servers.h"
 
 #include "chapters/10-coroutines/loop.h"
 #include "chapters/10-coroutines/task.h"
-
-#include <doctest/doctest.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -16,9 +12,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
-#include <fstream>
 #include <future>
-#include <iterator>
 #include <random>
 #include <sys/socket.h>
 #include <thread>
@@ -53,18 +47,6 @@ std::vector<std::string> failing(const std::string& syscalls, int error, const s
 
 size_t injected(const Process& process) {
     return lines_with(process.errors(), "(INJECTED)").size();
-}
-
-// has (Model の列) が 0 でも false でもないサーバー。
-template <typename Has> std::vector<Model> models_with(Has has) {
-    std::vector<Model> chosen;
-    std::ranges::copy_if(models(), std::back_inserter(chosen), has);
-    return chosen;
-}
-
-bool all_reaped(const Model& model, const Server& server) {
-    return thread_sanitized() ||
-           eventually([&] { return std::ssize(children_of(server.pid())) == model.children(); });
 }
 
 // 失敗のあとに起きること。
@@ -162,14 +144,12 @@ void check_fault(const Model& model, const Row& row, int error) {
     REQUIRE(all_reaped(model, server));
     REQUIRE(eventually([&] { return injected(server) > 0; }));
 
-    const auto logged = [&](const std::string& part) {
-        return lines_with(server.output(), part, "[pid ").size();
-    };
     // 別のスレッドは、まだ次の失敗に向かっているかもしれない。
     REQUIRE(eventually([&] {
         const size_t failures = row.then == Then::unnoticed ? 0 : injected(server);
-        return logged(row.log) == failures && logged(" failed: " + message) == failures &&
-               logged(" failed: ") == failures;
+        return lines(server, row.log) == failures &&
+               lines(server, " failed: " + message) == failures &&
+               lines(server, " failed: ") == failures;
     }));
     // ログの書き込みが二回目から失敗すれば、行は失われる。作っておいたスレッドは、どれも一回目を書く。
     const bool log_lost = syscall == "write" && error != EINTR;
@@ -177,14 +157,14 @@ void check_fault(const Model& model, const Row& row, int error) {
         (model.crew == 0 && model.loops == 0) || model.hands_over;
     const size_t written = by_main ? 0 : model.loops > 0 ? 1 : 2;
     // 三人目は、去った人の相手をしていたものが受け付けることもある。
-    const size_t accepted = logged("accepted 127.0.0.1:");
+    const size_t accepted = lines(server, "accepted 127.0.0.1:");
     REQUIRE(accepted >= (log_lost ? written : 3));
     REQUIRE(accepted <= (log_lost && by_main ? 0 : 3));
     // 同じスレッドが次のクライアントの相手をすれば、その終わりにも、失敗する回が来ることがある。
     const auto lost = [&] {
         return row.then == Then::refused ? 1 : row.then == Then::cut ? injected(server) : 0;
     };
-    REQUIRE((log_lost || eventually([&] { return logged("finished 127.0.0.1:") == 3 - lost(); })));
+    REQUIRE((log_lost || eventually([&] { return lines(server, "finished ") == 3 - lost(); })));
     // 休むのは、accept(2) を呼ぶスレッド。イベントループなら、出来事を待つ時間を限る。
     const std::string thread =
         model.crew > 0 || model.loops > 0 ? "" : std::to_string(server.pid()) + " ";
@@ -293,28 +273,25 @@ TEST_SUITE("fault") {
             check_start(model.program, "bind", EACCES);
             check_start(model.program, "listen", EADDRINUSE, ", " + std::to_string(SOMAXCONN));
         }
-        for (const Model& model : models()) { // 待ち受けてから、イベントループを始めるまで
-            const struct {
-                std::string name;
-                std::string syscall;
-                bool used;
-            } calls[] = {{"epoll", "epoll_create1", model.epoll},
-                         {"signalfd", "signalfd4", model.drains},
-                         {"eventfd", "eventfd2", model.loops > 0}};
-            for (const auto& call : calls) {
-                if (!call.used) {
-                    continue;
-                }
-                CAPTURE(call.name);
+        const struct { // 待ち受けてから、イベントループを始めるまで
+            std::string name;
+            std::string syscall;
+            std::function<bool(const Model&)> used;
+        } calls[] = {{"epoll", "epoll_create1", &Model::epoll},
+                     {"signalfd", "signalfd4", &Model::drains},
+                     {"eventfd", "eventfd2", &Model::loops}};
+        for (const auto& [name, syscall, used] : calls) {
+            for (const Model& model : models_with(used)) {
                 // どのスレッドも失敗する。一つめが終わるのを遅らせて、次も来るようにする。
-                const std::string traced = "trace=exit_group," + call.syscall;
-                const std::vector<std::string> command = {
-                    "-e", traced, "-e", "inject=exit_group:delay_enter=300000", model.program, "0"};
-                Process process(failing(call.syscall, EMFILE, "1+", command));
+                const std::string line = "error: " + name + ": " + std::strerror(EMFILE);
+                CAPTURE(line);
+                Process process(
+                    failing(syscall, EMFILE, "1+",
+                            {"-e", "trace=exit_group," + syscall, "-e",
+                             "inject=exit_group:delay_enter=300000", model.program, "0"}));
                 CHECK(process.wait() == 1);
-                const std::string line = "error: " + call.name + ": " + std::strerror(EMFILE);
                 const std::string errors = process.errors(); // strace の行と混ざる
-                CHECK(errors.find(line) != std::string::npos);
+                CHECK(contains(errors, line));
                 CHECK(errors.find(line) == errors.rfind(line));
             }
         }
@@ -329,8 +306,7 @@ TEST_SUITE("fault") {
             // 待ち受けソケット、止める知らせ、一人目、満員なので外す。五回目で戻す。
             const Server server(failing("epoll_ctl", ENOMEM, "5", {model.program}), "",
                                 {.numbers = {{"clients", "1"}, {"loops", "1"}}});
-            Client first(server.endpoint);
-            CHECK(first.echo("first") == "first");
+            Client first = greet(server.endpoint, "first");
             const Client second(server.endpoint);
             second.send("second");
             first.close();
@@ -350,27 +326,21 @@ TEST_SUITE("fault") {
     }
 
     TEST_CASE("クライアントは、何度割り込まれても、すべてを送り、受け取り、書く" * needs_strace) {
-        struct Interruption {
-            std::string syscall;
-            int error;
-        };
         const Server server({build_directory + "/chapter01"});
         for (const std::string name : {"/client", "/client05"}) {
             const std::string program = build_directory + name;
-            std::vector<Interruption> interruptions = {
+            std::vector<std::pair<std::string, int>> interruptions = {
                 {"read", EINTR},  {"sendto", EINTR}, {"recvfrom", EINTR},
                 {"write", EINTR}, {"read", EAGAIN},  {"write", EAGAIN}, // ノンブロッキングの入出力
             };
             if (name == "/client05") {
-                interruptions.push_back({"sendto", EAGAIN}); // ソケットもノンブロッキング
+                interruptions.emplace_back("sendto", EAGAIN); // ソケットもノンブロッキング
             }
-            for (const Interruption& interruption : interruptions) {
-                const std::string& syscall = interruption.syscall;
-                const int error = interruption.error;
+            for (const auto& interruption : interruptions) {
+                const std::string& syscall = interruption.first;
+                const int error = interruption.second;
                 for (const std::string& input : {program, std::string("LICENSE")}) { // 長短の二つ
-                    CAPTURE(syscall);
-                    CAPTURE(error);
-                    CAPTURE(input);
+                    INFO(syscall << " " << error << " " << input);
                     std::vector<std::string> command = {program, port_of(server.endpoint)};
                     if (syscall == "read") { // 起動のためにも読むので、入力を読むところだけ
                         command.insert(command.begin(), {"-P", input});
@@ -383,9 +353,7 @@ TEST_SUITE("fault") {
                         failing(syscall, error, error == EAGAIN ? "1..9" : "1+2", command),
                         {.input = input});
                     CHECK(client.wait() == 0);
-                    std::ifstream file(input, std::ios::binary);
-                    CHECK(
-                        (client.output() == std::string{std::istreambuf_iterator<char>(file), {}}));
+                    CHECK(client.output() == read_text(input));
                     CHECK(eventually([&] { return injected(client) > 0; }));
                 }
             }
@@ -444,9 +412,8 @@ TEST_SUITE("fault") {
             size_t most = 0;
             size_t in_a_row = 0;
             for (const std::string& call : lines_with(server.errors().substr(before), "")) {
-                const bool waited = call.find(wait) != std::string::npos;
-                const bool accepted = call.find("sin_port") != std::string::npos;
-                in_a_row = waited ? 0 : in_a_row + (accepted ? 1 : 0);
+                in_a_row =
+                    contains(call, wait) ? 0 : in_a_row + (contains(call, "sin_port") ? 1 : 0);
                 most = std::max(most, in_a_row);
             }
             CHECK(most == 64);
@@ -454,10 +421,9 @@ TEST_SUITE("fault") {
     }
 
     TEST_CASE("どの new が失敗しても、失われるのは、その一人だけ") {
-        for (const Model& model : models_with(&Model::events)) {
-            if (sanitized()) { // ほかのライブラリを先に読ませない
-                continue;
-            }
+        for (const Model& model : models_with([](const Model& each) {
+                 return each.events && !sanitized(); // 検査は、ほかのライブラリを先に読ませない
+             })) {
             const std::string library = "LD_PRELOAD=" + build_directory + "/no_memory.so";
             Server server({"/usr/bin/env", library, model.program}, "",
                           {.numbers = model.crew_of("1")});
@@ -479,7 +445,7 @@ TEST_SUITE("fault") {
             settle(server);
             CHECK_THROWS(fill(server, *client, 1)); // 返事を読まず、残りを取っておかせる
             CHECK(logged(server, address_of(*client) + " failed: Cannot allocate memory"));
-            CHECK(Client(server.endpoint).echo("hello") == "hello");
+            greet(server.endpoint);
             CHECK(eventually([&] { return usage_of(server.pid()).descriptors == before; }));
         }
     }

@@ -1,17 +1,11 @@
 // 時間と数の上限、そして、きれいに止まること。
 
-#include "tests/outside/client.h"
-#include "tests/outside/process.h"
 #include "tests/suite/servers.h"
 
 #include "common/tcp.h"
 
-#include <doctest/doctest.h>
-
 #include <algorithm>
 #include <csignal>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
 #include <filesystem>
@@ -29,21 +23,19 @@ using Clock = std::chrono::steady_clock;
 
 // 時計を進めるためのライブラリ libfaketime の場所。なければ空。
 std::string find_faketime() {
-    for (const char* const pattern :
-         {"/usr/lib*/faketime/libfaketime.so.1", "/usr/lib*/*/faketime/libfaketime.so.1"}) {
-        glob_t found{};
-        std::string path = glob(pattern, 0, nullptr, &found) == 0 ? found.gl_pathv[0] : "";
-        globfree(&found);
-        if (!path.empty()) {
-            return path;
-        }
-    }
-    return "";
+    glob_t found{};
+    glob("/usr/lib*/faketime/libfaketime.so.1", 0, nullptr, &found);
+    glob("/usr/lib*/*/faketime/libfaketime.so.1", GLOB_APPEND, nullptr, &found);
+    std::string path = found.gl_pathc > 0 ? found.gl_pathv[0] : "";
+    globfree(&found);
+    return path;
 }
 const std::string faketime = find_faketime();
-// 検査つきで作ったものは、ほかのライブラリを先に読ませない。
-bool can_fake_time() {
-    return !faketime.empty() && !sanitized();
+
+// 時計を進めて試すもの。検査つきで作ったものは、ほかのライブラリを先に読ませない。
+std::vector<Model> models_in_fake_time() {
+    return models_with(
+        [](const Model& each) { return each.idles && !faketime.empty() && !sanitized(); });
 }
 
 // サーバーの時計。働いているサーバーも読むので、書きかけを見せない。
@@ -78,10 +70,6 @@ private:
 // それぞれのイベントループが、止まったことをログに書く。
 size_t loops(const Model& model) {
     return static_cast<size_t>(std::max(model.loops, 1));
-}
-
-size_t lines(const Server& server, const std::string& part) {
-    return lines_with(server.output(), part, "[pid ").size();
 }
 
 std::string timed_out(const Client& client) {
@@ -158,18 +146,13 @@ TEST_SUITE("server") {
     }
 
     TEST_CASE("決めた時間だけ黙っている人が閉じられ、話す人と読む人は閉じられない") {
-        for (const Model& model : models()) {
-            if (!model.idles || !can_fake_time()) {
-                continue;
-            }
+        for (const Model& model : models_in_fake_time()) {
             const FakeClock clock;
             Server server = clock.start(model, {});
-            const Client talking(server.endpoint);
-            CHECK(talking.echo("before") == "before");
+            const Client talking = greet(server.endpoint, "before");
             const Client reading(server.endpoint);
             const size_t sent = fill(server, reading, 1);
-            const Client silent(server.endpoint);
-            CHECK(silent.echo("before") == "before");
+            const Client silent = greet(server.endpoint, "before");
             const Client stalled(server.endpoint); // 返事があるのに、読まない
             fill(server, stalled, 2);
 
@@ -191,26 +174,17 @@ TEST_SUITE("server") {
             clock.set("+120s");
             CHECK(talking.echo("still here") == "still here");
             CHECK(logged(server, timed_out(mute)));
-            const Client newcomer(server.endpoint); // 閉じた人のディスクリプタを使う
-            CHECK(newcomer.echo("hello") == "hello");
+            const Client newcomer = greet(server.endpoint); // 閉じた人のディスクリプタを使う
             CHECK(lines(server, " failed: ") == 3);
         }
     }
 
     TEST_CASE("休みなく話す人がいても、黙っている人は、決めた時間で閉じられる") {
-        for (const Model& model : models()) {
-            if (!model.idles || !can_fake_time()) {
-                continue;
-            }
+        for (const Model& model : models_in_fake_time()) {
             const FakeClock clock;
             Server server = clock.start(model, {});
-            const Client silent(server.endpoint);
-            CHECK(silent.echo("before") == "before");
-            std::vector<Client> clients;
-            clients.reserve(20);
-            for (int i = 0; i < 20; ++i) {
-                clients.emplace_back(server.endpoint);
-            }
+            const Client silent = greet(server.endpoint, "before");
+            const std::vector<Client> clients = crowd(server, 20);
             auto talks = talk_endlessly(clients); // 結果は問わない: 時間切れで閉じられる人もいる
             clock.set("+80s");
             CHECK(logged(server, timed_out(silent)));
@@ -221,11 +195,8 @@ TEST_SUITE("server") {
     }
 
     TEST_CASE("時刻が合わせなおされても、締め切りは変わらない") {
-        for (const Model& model : models()) {
+        for (const Model& model : models_in_fake_time()) {
             for (const std::string jump : {"+1d", "-1d"}) {
-                if (!model.idles || !can_fake_time()) {
-                    continue;
-                }
                 CAPTURE(jump);
                 const FakeClock clock;
                 Server server = clock.start(model, {{"idle-ms", "1000000"}}, false);
@@ -241,17 +212,10 @@ TEST_SUITE("server") {
     }
 
     TEST_CASE("サーバーが遅れて締め切りを過ぎても、そのときまでに話していた人は、閉じられない") {
-        for (const Model& model : models()) {
-            if (!model.idles || !can_fake_time()) {
-                continue;
-            }
+        for (const Model& model : models_in_fake_time()) {
             const FakeClock clock;
             const Server server = clock.start(model, {});
-            std::vector<Client> clients;
-            for (int i = 0; i < 200; ++i) { // 一度の epoll_wait では、知らせきれない
-                clients.emplace_back(server.endpoint);
-                CHECK(clients.back().echo("before") == "before");
-            }
+            const std::vector<Client> clients = crowd(server, 200); // 一度では、知らせきれない
             settle(server);
             server.stop();
             for (const Client& client : clients) {
@@ -266,10 +230,8 @@ TEST_SUITE("server") {
     }
 
     TEST_CASE("人数の上限は、言われなければ、ディスクリプタの足りなくならない数になる") {
-        for (const Model& model : models()) {
-            if (!model.limits || sanitized()) {
-                continue;
-            }
+        for (const Model& model :
+             models_with([](const Model& each) { return each.limits && !sanitized(); })) {
             // 番号が飛んでいても、開いているものは数える。
             const Server server({"/bin/sh", "-c",
                                  "ulimit -n 60; exec \"$0\" 0 8</dev/null 9</dev/null",
@@ -277,22 +239,20 @@ TEST_SUITE("server") {
                                 "", {.port = ""});
             const size_t limit = 60 - 5 - 16 - 2 * static_cast<size_t>(model.loops);
             check_limit(model, server, limit);
-            Process few({"/bin/sh", "-c", "ulimit -n 12; exec \"$0\" --help", model.program});
+            Process few = run(model.program, "--help", "ulimit -n 12");
             CHECK(few.wait() == 0);
             CHECK(lines_with(few.output(), ", default 1", "  --clients N ").size() == 1);
         }
     }
 
     TEST_CASE("満員の間は、だれかが話すか、締め切りが来るまで、一度も起きない") {
-        for (const Model& model : models_with(&Model::limits)) {
-            if (thread_sanitized()) { // その見張りのスレッドは、100 ミリ秒ごとに起きる
-                continue;
-            }
+        for (const Model& model : models_with([](const Model& each) {
+                 return each.limits && !thread_sanitized(); // 見張りのスレッドが、時々起きる
+             })) {
             Process::Numbers numbers = model.crew_of("1");
             numbers.emplace_back("clients", "1");
-            const Server server({model.program}, "", {.numbers = numbers});
-            const Client first(server.endpoint);
-            CHECK(first.echo("hello") == "hello");
+            const Server server = start(model, {.numbers = numbers});
+            const Client first = greet(server.endpoint);
             const Client waiting(server.endpoint);
             settle(server);
             const auto tasks = tasks_of(server.family());
@@ -307,8 +267,7 @@ TEST_SUITE("server") {
         // 尽きる。捨てられたものの再送は倍々に遅れ、deadline まで届かないことがある。
         const int people = number_from_environment("TALKING", 100);
         for (const Model& model : models_with(&Model::drains)) {
-            Server server({model.program}, "",
-                          {.numbers = {{"clients", "2000"}, {"grace-ms", "60000"}}});
+            Server server = start(model, {.numbers = {{"clients", "2000"}, {"grace-ms", "60000"}}});
             std::vector<Client> clients;
             clients.reserve(static_cast<size_t>(people));
             for (int i = 0; i < people; ++i) {
@@ -336,7 +295,7 @@ TEST_SUITE("server") {
 
     TEST_CASE("受け継いだ待ち受けソケットなら、入れかわる間も、だれも断られない") {
         for (const Model& model : models_with(&Model::drains)) {
-            const Socket listener = create_tcp_server_socket(*parse_endpoint("0", "127.0.0.1"));
+            const Socket listener = listen_anywhere();
             const Process::Options options = {.listener = listener.fd(), .port = "7"};
             int inlined = 0; // つけておく設定 (common/tcp.cpp) の一つ
             socklen_t size = sizeof inlined;
@@ -346,8 +305,7 @@ TEST_SUITE("server") {
             getsockopt(listener.fd(), SOL_SOCKET, SO_OOBINLINE, &inlined, &size);
             CHECK(inlined == 1);
             for (int times = 0; times < 10; ++times) {
-                const Client served(server->endpoint);
-                CHECK(served.echo("hello") == "hello");
+                const Client served = greet(server->endpoint);
                 server->signal(SIGTERM);
                 CHECK(served.receive_until_closed().empty());
                 CHECK(eventually([&] { return lines(*server, "stopping: ") == loops(model); }));
@@ -363,18 +321,13 @@ TEST_SUITE("server") {
     }
 
     TEST_CASE("同じ止める知らせが二度届いても、一度と同じ。あとからの Ctrl-C では、すぐに終わる") {
-        for (const Model& model : models()) {
+        for (const Model& model : models_with(&Model::drains)) {
             for (const int first : {SIGTERM, SIGINT}) {
-                if (!model.drains) {
-                    continue;
-                }
                 CAPTURE(first);
-                bool within_a_second =
-                    false; // 遅いコンピューターでは、1 秒たってから届くかもしれない
+                bool within_a_second = false; // 遅い環境では、1 秒たってから届くかもしれない
                 for (int tries = 0; tries < 20 && !within_a_second; ++tries) {
                     Server server = start(model, {.numbers = {{"grace-ms", "600000"}}});
-                    const Client staying(server.endpoint);
-                    CHECK(staying.echo("hello") == "hello");
+                    const Client staying = greet(server.endpoint);
                     const auto begin = Clock::now();
                     server.signal(first);
                     CHECK(staying.receive_until_closed().empty());
@@ -419,10 +372,9 @@ TEST_SUITE("server") {
         for (const Model& model : models_with(&Model::drains)) {
             bool in_time = false; // 止めるより先に閉じられたら、もう一度試す
             for (int tries = 0; tries < 20 && !in_time; ++tries) {
-                Server server({model.program}, "",
-                              {.numbers = {{"idle-ms", "100"}, {"grace-ms", "600000"}}});
-                const Client silent(server.endpoint);
-                CHECK(silent.echo("hello") == "hello");
+                Server server =
+                    start(model, {.numbers = {{"idle-ms", "100"}, {"grace-ms", "600000"}}});
+                const Client silent = greet(server.endpoint);
                 server.signal(SIGTERM);
                 CHECK(server.wait() == 0);
                 CHECK(lines(server, "stopped: 0 clients cut off") == loops(model));
@@ -434,33 +386,25 @@ TEST_SUITE("server") {
 
     TEST_CASE("ログの読み手が止まっていても、止めれば、みなが去るのを待って終わる") {
         for (const Model& model : models_with(&Model::drains)) {
-            Process process({model.program, "0", "--grace-ms", "600000"}, {.output_to_pipe = true});
-            const std::string path = "/proc/self/fd/" + std::to_string(process.output_pipe().fd());
-            const Socket pipe{open(path.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC)};
-            char line[100] = {};
-            REQUIRE(eventually([&] { return read(pipe.fd(), line, sizeof line - 1) > 0; }));
-            const Endpoint endpoint = endpoint_from_first_line(line);
-            const Client served(endpoint);
-            CHECK(served.echo("hello") == "hello");
-            while (write(pipe.fd(), "x", 1) == 1) { // いっぱいにする。だれも読まない
-            }
-            const Client next(endpoint); // "accepted" を書けるまで、ループは待つ
-            CHECK(eventually([&] { return process.asleep(); }));
-            process.signal(SIGTERM);
+            UnreadServer server({model.program, "0", "--grace-ms", "600000"});
+            const Client served = greet(server.endpoint);
+            server.fill_pipe();
+            const Client next(server.endpoint); // "accepted" を書けるまで、ループは待つ
+            CHECK(eventually([&] { return server.asleep(); }));
+            server.signal(SIGTERM);
             for (const Client* const client : {&served, &next}) {
                 CHECK(client->receive_until_closed().empty());
                 client->finish_writing();
             }
-            CHECK(process.wait() == 0);
+            CHECK(server.wait() == 0);
         }
     }
 
     TEST_CASE("受け継いだ待ち受けソケットを、ほかの持ち主が閉じても、空回りしない") {
         for (const Model& model : models_with(&Model::drains)) {
-            const Socket listener = create_tcp_server_socket(*parse_endpoint("0", "127.0.0.1"));
-            Server server({model.program}, "", {.listener = listener.fd(), .port = "7"});
-            const Client client(server.endpoint);
-            CHECK(client.echo("hello") == "hello");
+            const Socket listener = listen_anywhere();
+            Server server = start(model, {.listener = listener.fd(), .port = "7"});
+            const Client client = greet(server.endpoint);
             shutdown(listener.fd(), SHUT_RDWR);
             CHECK(logged(server, "accept() failed: Invalid argument"));
             CHECK(eventually([&] { return server.asleep(); }));
@@ -470,9 +414,10 @@ TEST_SUITE("server") {
         }
     }
 
-    TEST_CASE("受け継いだものが、待ち受けソケット一つでなければ、始めない") {
+    TEST_CASE(
+        "受け継いだものが、待ち受けソケット一つでなければ始めず、他人のものなら受け継がない") {
         const Socket file{open("/dev/null", O_RDONLY | O_CLOEXEC)};
-        const Socket listener = create_tcp_server_socket(*parse_endpoint("0", "127.0.0.1"));
+        const Socket listener = listen_anywhere();
         for (const Model& model : models_with(&Model::drains)) {
             for (const auto& [count, fd] : {std::pair{"LISTEN_FDS=1", file.fd()},
                                             {"LISTEN_FDS=2", listener.fd()},
@@ -482,16 +427,9 @@ TEST_SUITE("server") {
                 CHECK(process.errors() ==
                       std::string("error: ") + count + ": " + std::strerror(EINVAL) + "\n");
             }
-        }
-    }
-
-    TEST_CASE("ほかのプロセスに渡された待ち受けソケットは、受け継がない") {
-        const Socket listener = create_tcp_server_socket(*parse_endpoint("0", "127.0.0.1"));
-        for (const Model& model : models_with(&Model::drains)) {
-            const Server server({"/usr/bin/env", "LISTEN_PID=1", model.program}, "",
-                                {.listener = listener.fd()});
-            CHECK(std::string(to_text(server.endpoint).text) != local_address(listener).text);
-            CHECK(Client(server.endpoint).echo("hello") == "hello");
+            const Server other({"/usr/bin/env", "LISTEN_PID=1", model.program}, "",
+                               {.listener = listener.fd()});
+            CHECK(std::string(to_text(other.endpoint).text) != local_address(listener).text);
         }
     }
 }
@@ -518,10 +456,8 @@ TEST_SUITE("protocol of limits") {
             const Server server = start(model, {.numbers = {{"idle-ms", "400"}}});
             bool slow = true; // この環境が遅くて、話しつづけられなかった。もう一度試す
             for (int tries = 0; slow && tries < 50; ++tries) {
-                const Client talking(server.endpoint);
-                REQUIRE(talking.echo("hello") == "hello");
-                const Client silent(server.endpoint);
-                REQUIRE(silent.echo("hello") == "hello");
+                const Client talking = greet(server.endpoint);
+                const Client silent = greet(server.endpoint);
                 const auto replies = [&] {
                     try {
                         return talking.echo("x") == "x";
@@ -562,8 +498,7 @@ TEST_SUITE("protocol of limits") {
                                         << ") を送った");
                 Server server =
                     start(model, {.numbers = {{"clients", "1000"}, {"grace-ms", "60000"}}});
-                const Client idle(server.endpoint);
-                REQUIRE(idle.echo("hello") == "hello");
+                const Client idle = greet(server.endpoint);
                 const Client stalled(server.endpoint); // 返事があるのに、読まない
                 const size_t sent = fill(server, stalled, 1);
                 settle(server);
@@ -602,8 +537,7 @@ TEST_SUITE("protocol of limits") {
         READ("08-shutdown.md「ループを終わらせる」");
         for (const Model& model : models_with(&Model::drains)) {
             Server server = start(model, {.numbers = {{"grace-ms", "100"}}});
-            const Client staying(server.endpoint);
-            REQUIRE(staying.echo("hello") == "hello");
+            const Client staying = greet(server.endpoint);
             const auto begin = Clock::now();
             ask_to_stop(server, SIGTERM);
             REQUIRE_MESSAGE(staying.receive_until_closed().empty(),

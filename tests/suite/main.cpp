@@ -2,9 +2,6 @@
 // --server='./my-server {port}' を渡すと、読者のサーバーだけを確かめる (tests/check/verdict.cpp)。
 
 #define DOCTEST_CONFIG_IMPLEMENT
-#include <doctest/doctest.h>
-
-#include "tests/outside/process.h"
 #include "tests/suite/servers.h"
 
 #include <cstdio>
@@ -19,7 +16,7 @@ unsigned failed = 0;
 unsigned skipped = 0; // 道具がなくて、確かめられなかったもの
 
 // 終わったときの数を受け取る。
-struct Report : doctest::IReporter {
+struct Report : Quiet {
     unsigned empty = 0; // 当てはまるサーバーがなく、何も確かめなかったテスト
     explicit Report(const doctest::ContextOptions& /*options*/) {}
 
@@ -41,21 +38,14 @@ struct Report : doctest::IReporter {
     void test_case_skipped(const doctest::TestCaseData& data) override {
         skipped += data.m_skip ? 1 : 0;
     }
-    void report_query(const doctest::QueryData& /*data*/) override {}
-    void test_run_start() override {}
-    void test_case_start(const doctest::TestCaseData& /*data*/) override {}
-    void test_case_reenter(const doctest::TestCaseData& /*data*/) override {}
     void test_case_exception(const doctest::TestCaseException& /*error*/) override {
         name_server();
     }
-    void subcase_start(const doctest::SubcaseSignature& /*signature*/) override {}
-    void subcase_end() override {}
     void log_assert(const doctest::AssertData& data) override {
         if (data.m_failed) {
             name_server();
         }
     }
-    void log_message(const doctest::MessageData& /*data*/) override {}
 };
 REGISTER_LISTENER("report", 1, Report);
 

@@ -1,27 +1,13 @@
 // 並行サーバーなら、だれが何で書いたものでも守るべきこと。
 // この本のサーバーにも、make check に渡された読者のサーバーにも、同じものを使う。
 
-#include "tests/outside/client.h"
-#include "tests/outside/process.h"
 #include "tests/suite/servers.h"
-
-#include <doctest/doctest.h>
 
 #include <algorithm>
 #include <csignal>
-#include <cstdlib>
-#include <functional>
 #include <netinet/tcp.h>
-#include <optional>
 
 namespace {
-
-// 送ったバイトが、そのまま返ってくることを確かめる。
-void check_echo(const Client& client, const std::string& sent) {
-    INFO("\"" << sent << "\" と送った");
-    const std::string received = client.echo(sent);
-    REQUIRE_MESSAGE(received == sent, "返ってきたのは \"" << received << "\"");
-}
 
 // サーバーが閉じるまでに届くものが、ちょうど expected であることを確かめる。
 void check_rest(const Client& client, const std::string& expected) {
@@ -49,26 +35,6 @@ void reset(const Server& server, Client& client) {
                     "打ち切った接続が、いつまでも残っている");
 }
 
-// number 人がつないでから、みなが違うことを言い、それぞれに、それが返る。
-std::vector<Client> crowd(const Server& server, int number) {
-    INFO("いっしょに話す人の数: " << number);
-    std::vector<Client> clients;
-    clients.reserve(static_cast<size_t>(number));
-    for (int i = 0; i < number; ++i) {
-        clients.emplace_back(server.endpoint);
-    }
-    const auto words = [](size_t i) { return "I am client " + std::to_string(10'000 + i); };
-    for (size_t i = 0; i < clients.size(); ++i) {
-        clients[i].send(words(i));
-    }
-    for (size_t i = 0; i < clients.size(); ++i) {
-        INFO("\"" << words(i) << "\" と送った");
-        const std::string received = clients[i].receive(words(i).size());
-        REQUIRE_MESSAGE(received == words(i), "返ってきたのは \"" << received << "\"");
-    }
-    return clients;
-}
-
 // event が起きても、失われるのはその接続だけ: 並行サーバーなら、そばで話している一人も、ほかの
 // サーバーなら、次に来た人も、返事をもらえる。作業スレッドは、一つも減っていない。
 void check_only_it_is_lost(const Model& model, const std::function<void(Server&)>& event) {
@@ -90,8 +56,24 @@ void check_only_it_is_lost(const Model& model, const std::function<void(Server&)
     check_asleep(server);
 }
 
-// clients がいっせいに去る。そのために作られた made 個のプロセスがあれば、待ち受けているプロセスが
-// 止まっている間にみな終わり、SIGCHLD は一つにまとまる。
+// サーバーのところに集まった人たち。
+struct Gathering {
+    std::vector<Client> clients;
+    Usage usage = {}; // みながいたときのようす
+    int made = 0;     // そのために作られたプロセスの数
+};
+
+Gathering gather(const Model& model, const Server& server, int number) {
+    settle(server); // 作っておくものがそろう
+    const int alone = server.usage().processes;
+    Gathering people = {crowd(server, number)};
+    people.usage = server.usage();
+    people.made = model.forks ? people.usage.processes - alone : 0;
+    return people;
+}
+
+// いっせいに去る。そのために作られたプロセスがあれば、待ち受けているプロセスが止まっている間に
+// みな終わり、SIGCHLD は一つにまとまる。
 void leave_at_once(const Server& server, std::vector<Client>& clients, int made) {
     const Usage before = server.usage();
     if (made == 0) {
@@ -110,14 +92,14 @@ void leave_at_once(const Server& server, std::vector<Client>& clients, int made)
     kill(server.listener, SIGCONT);
 }
 
-// みなが去り、そのために作られた made 個のプロセスが回収され、だれも来なくてもゾンビが残らない。
-void check_reaped(const Server& server, const Usage& before, int made) {
+// みなが去り、そのために作られたプロセスが回収され、だれも来なくてもゾンビが残らない。
+void check_reaped(const Server& server, const Gathering& people) {
     const bool reaped = eventually([&] {
         const Usage now = server.usage();
-        return now.zombies == 0 && now.processes <= before.processes - made;
+        return now.zombies == 0 && now.processes <= people.usage.processes - people.made;
     });
     const Usage now = server.usage();
-    INFO("人がいたとき:   " << before);
+    INFO("人がいたとき:   " << people.usage);
     INFO("みな去ったあと: " << now);
     REQUIRE_MESSAGE(reaped, std::string(now.zombies > 0 ? "ゾンビプロセスが残っている"
                                                         : "去った人のためのプロセスが残っている"));
@@ -211,8 +193,7 @@ TEST_SUITE("protocol") {
             Server server = start(model);
             for (int left = 0; left < 3; ++left) {
                 INFO("これまでに去った人: " << left);
-                const Client client(server.endpoint);
-                check_echo(client, "hello");
+                const Client client = greet(server.endpoint);
             }
             check_asleep(server, "みなが去ったのに");
             REQUIRE_MESSAGE(server.running(), "サーバーが終わった");
@@ -226,8 +207,7 @@ TEST_SUITE("protocol") {
             const Server server = start(model);
             settle(server);
             const int alone = server.usage().threads;
-            Client first(server.endpoint);
-            check_echo(first, "first");
+            Client first = greet(server.endpoint, "first");
             const Client second(server.endpoint); // 待たされる章でも、接続はできる
             second.send("second");
             if (model.concurrent) {
@@ -272,15 +252,13 @@ TEST_SUITE("protocol") {
 
     TEST_CASE("64 MiB の乱数列が、どう区切られてもそのまま返る") {
         READ("01-iterative.md「相手をする」");
-        struct Row {
+        const struct {
             size_t total;
             size_t chunk;
-        };
-        const Row rows[] = {
-            {0, 1}, {1, 1}, {3000, 1}, {1 << 20, 1000}, {64UL << 20U, 256UL * 1024}};
+        } rows[] = {{0, 1}, {1, 1}, {3000, 1}, {1 << 20, 1000}, {64UL << 20U, 256UL * 1024}};
         for (const Model& model : models()) {
             const Server server = start(model);
-            for (const Row& row : rows) {
+            for (const auto& row : rows) {
                 INFO("送ったもの: 乱数 " << row.total << " バイト");
                 check_stream(
                     Client(server.endpoint).echo_random_stream(row.total, row.total, row.chunk));
@@ -331,7 +309,7 @@ TEST_SUITE("protocol") {
             const size_t sent = fill(server, stalled, 5);
             {
                 INFO("返事を読まない一人のそばで、ほかの人が話した");
-                check_echo(Client(server.endpoint), "not waiting");
+                greet(server.endpoint, "not waiting");
                 check_stream(Client(server.endpoint).echo_random_stream(6, 1 << 20, 64UL * 1024));
             }
             check_asleep(server);
@@ -348,8 +326,7 @@ TEST_SUITE("protocol") {
              "06-epoll.md「もう閉じたディスクリプタのイベント」");
         for (const Model& model : models()) {
             const Server server = start(model);
-            Client leaving(server.endpoint);
-            check_echo(leaving, "hello");
+            Client leaving = greet(server.endpoint);
             settle(server);
             server.stop();
             leaving.reset();
@@ -375,13 +352,12 @@ TEST_SUITE("protocol") {
                 server.resume();
                 Client idle(server.endpoint); // 何も言わずに去る
                 reset(server, idle);
-                Client served(server.endpoint); // 話している途中で去る
-                check_echo(served, "hello");
+                Client served = greet(server.endpoint); // 話している途中で去る
                 reset(server, served);
                 settle(server);
                 if (model.ours) {
                     CHECK(logged(server, "recv() from " + peer + " failed: Connection reset"));
-                    CHECK(lines_with(server.output(), "finished " + peer).empty());
+                    CHECK_FALSE(contains(server.output(), "finished " + peer));
                 }
             });
         }
@@ -397,8 +373,7 @@ TEST_SUITE("protocol") {
                 settle(server);
                 // サーバーが止まっている間に、FIN と RST が、この順に届く。読むものは残っているが、
                 // 返事を送れば EPIPE と SIGPIPE になる。
-                Client leaving(server.endpoint);
-                check_echo(leaving, "hello");
+                Client leaving = greet(server.endpoint);
                 server.stop();
                 leaving.send("good-bye");
                 leaving.finish_writing();
@@ -434,7 +409,7 @@ TEST_SUITE("protocol") {
                 check_stream(client.receive_random_stream(i, sent));
                 check_rest(client, "");
             }
-            check_echo(Client(server.endpoint), "still here");
+            greet(server.endpoint, "still here");
         }
     }
 
@@ -442,12 +417,9 @@ TEST_SUITE("protocol") {
         READ("01-iterative.md「ディスクリプタの持ち主」", "02-fork.md「ゾンビを作る」");
         for (const Model& model : models()) {
             const Server server = start(model);
-            settle(server); // 作っておくものがそろう
-            const int alone = server.usage().processes;
-            std::vector<Client> clients = crowd(server, 1);
-            const Usage before = server.usage();
-            clients.clear();
-            check_reaped(server, before, model.forks ? before.processes - alone : 0);
+            Gathering people = gather(model, server, 1);
+            people.clients.clear();
+            check_reaped(server, people);
         }
     }
 
@@ -456,13 +428,9 @@ TEST_SUITE("protocol") {
         // 反復サーバーの待ち行列には、50 人は入らないかもしれない
         for (const Model& model : models_with(&Model::concurrent)) {
             const Server server = start(model);
-            settle(server);
-            const int alone = server.usage().processes;
-            std::vector<Client> clients = crowd(server, 50);
-            const Usage before = server.usage();
-            const int made = model.forks ? before.processes - alone : 0;
-            leave_at_once(server, clients, made);
-            check_reaped(server, before, made);
+            Gathering people = gather(model, server, 50);
+            leave_at_once(server, people.clients, people.made);
+            check_reaped(server, people);
         }
     }
 
@@ -470,14 +438,11 @@ TEST_SUITE("protocol") {
         READ("02-fork.md「親プロセスが閉じ忘れる」「一つにまとまる SIGCHLD」");
         for (const Model& model : models_with(&Model::concurrent)) {
             const Server server = start(model);
-            settle(server); // 作っておくものがそろう
-            const int alone = server.usage().processes;
-            std::vector<Client> clients = crowd(server, 50);
-            const Usage before = server.usage();
+            Gathering people = gather(model, server, 50);
             for (int visits = 2; visits <= 3; ++visits) {
-                leave_at_once(server, clients, model.forks ? before.processes - alone : 0);
-                clients = crowd(server, 50);
-                check_no_growth(server, before, 25);
+                leave_at_once(server, people.clients, people.made);
+                people.clients = crowd(server, 50);
+                check_no_growth(server, people.usage, 25);
             }
         }
     }
@@ -485,10 +450,7 @@ TEST_SUITE("protocol") {
     TEST_CASE("64 人までの相手をし、その次の人は、だれかが去るまで待つ" *
               doctest::description("方式")) {
         READ("04-thread-pool.md「65 本目の接続はどこで待つか」");
-        for (const Model& model : models()) {
-            if (model.crew == 0) {
-                continue;
-            }
+        for (const Model& model : models_with(&Model::crew)) {
             const Server server = start(model);
             settle(server);
             crowd(server, model.crew); // スレッドがそろう。来たときに作るものも、64 で止まる
@@ -596,7 +558,7 @@ TEST_SUITE("protocol") {
                 check_echo(lingering, "hello");
                 stop(model, first, number, lingering, true);
                 const Server second = start(model, {.port = place.port});
-                check_echo(Client(second.endpoint), "hello again");
+                greet(second.endpoint, "hello again");
             }
         }
     }
@@ -607,14 +569,14 @@ TEST_SUITE("protocol") {
             INFO("止めるために送ったシグナル: " << std::string("SIGTERM (親プロセスだけに)"));
             const Server::Place place = Server::borrow_port();
             Server first = start(model, {.port = place.port});
-            Client lingering(first.endpoint); // 返事があれば、子プロセスは server を閉じおえている
-            check_echo(lingering, "hello");
+            Client lingering =
+                greet(first.endpoint); // 返事があれば、子プロセスは server を閉じおえている
             stop(model, first, SIGTERM, lingering, !model.ours);
             const Server second = start(model, {.port = place.port});
             if (model.ours) {
                 check_echo(lingering, "still served");
             }
-            check_echo(Client(second.endpoint), "hello again");
+            greet(second.endpoint, "hello again");
         }
     }
 }

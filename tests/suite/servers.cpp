@@ -1,18 +1,18 @@
 #include "tests/suite/servers.h"
 
 #include "common/platform.h"
-
-#include <doctest/doctest.h>
+#include "common/tcp.h"
 
 #include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <fcntl.h>
 #include <filesystem>
 #include <future>
-#include <iterator>
 #include <sys/resource.h>
 #include <thread>
+#include <unistd.h>
 
 namespace {
 
@@ -86,28 +86,20 @@ const std::vector<Model>& models() {
         // 第7章からは、ディスクリプタの上限が人数を決める。標準入出力と、サーバーの分を残す。
         rlimit descriptors{};
         getrlimit(RLIMIT_NOFILE, &descriptors);
-        const auto most = std::min<rlim_t>(descriptors.rlim_cur, 1'000'000);
+        const auto most = std::min<rlim_t>(descriptors.rlim_cur, 1'000'000) - 3 - 16;
         const Model limited = {
             .events = true,
             .epoll = true,
             .idles = true,
             .limits = true,
-            .numbers = {"idle-ms", "clients"},
-            .help = "  --idle-ms N    how long a client may be silent, in milliseconds, "
-                    "default 60000\n"
-                    "  --clients N    the most clients to serve at once, default " +
-                    std::to_string(most - 3 - 16) + "\n"};
+            .numbers = {{"idle-ms", "60000"}, {"clients", std::to_string(most)}}};
         Model draining = limited;
         draining.drains = true;
         draining.watched = 2;
-        draining.numbers.push_back("grace-ms");
-        draining.help +=
-            "  --grace-ms N   how long to wait for clients when stopped, default 5000\n";
+        draining.numbers.emplace_back("grace-ms", "5000");
         Model parallel = draining;
         parallel.loops = usable_cores();
-        parallel.numbers.push_back("loops");
-        parallel.help += "  --loops N      how many event loops run in parallel, default " +
-                         std::to_string(parallel.loops) + "\n";
+        parallel.numbers.emplace_back("loops", std::to_string(parallel.loops));
         const auto named = [](Model model, const std::string& name) {
             model.name = name;
             return model;
@@ -116,10 +108,7 @@ const std::vector<Model>& models() {
             {.name = "chapter01", .concurrent = false},
             {.name = "chapter02", .forks = true},
             {.name = "chapter03", .threads = true},
-            {.name = "chapter04",
-             .crew = 64,
-             .numbers = {"threads"},
-             .help = "  --threads N    how many clients are served at a time, default 64\n"},
+            {.name = "chapter04", .crew = 64, .numbers = {{"threads", "64"}}},
             {.name = "chapter05", .events = true},
             {.name = "chapter06", .events = true, .epoll = true},
             named(limited, "chapter07"),
@@ -129,13 +118,11 @@ const std::vector<Model>& models() {
             {.name = "variant/prefork",
              .crew = 64,
              .preforks = true,
-             .numbers = {"workers"},
-             .help = "  --workers N    how many clients are served at a time, default 64\n"},
+             .numbers = {{"workers", "64"}}},
             {.name = "variant/queue",
              .crew = 64,
              .hands_over = true,
-             .numbers = {"threads"},
-             .help = "  --threads N    how many clients are served at a time, default 64\n"},
+             .numbers = {{"threads", "64"}}},
             {.name = "variant/select", .events = true, .selects = true},
             {.name = "variant/edge-triggered", .events = true, .epoll = true, .edge = true},
         };
@@ -179,11 +166,15 @@ const std::vector<Model>& models() {
 }
 
 std::vector<Model> models_with(bool Model::*what) {
-    std::vector<Model> chosen;
-    std::ranges::copy_if(models(), std::back_inserter(chosen), what);
     for (const auto& [untold, cause] : causes) {
         unchecked = untold == what ? cause : unchecked;
     }
+    return models_with([what](const Model& model) { return model.*what; });
+}
+
+std::vector<Model> models_with(const std::function<bool(const Model&)>& wanted) {
+    std::vector<Model> chosen;
+    std::ranges::copy_if(models(), std::back_inserter(chosen), wanted);
     return chosen;
 }
 
@@ -203,7 +194,47 @@ std::string address_of(const Client& client) {
 }
 
 bool logged(const Server& server, const std::string& text) {
-    return eventually([&] { return server.output().find(text) != std::string::npos; });
+    return eventually([&] { return contains(server.output(), text); });
+}
+
+size_t lines(const Server& server, const std::string& part) {
+    return lines_with(server.output(), part, "[pid ").size();
+}
+
+Process run(const std::string& program, const std::string& arguments, const std::string& before,
+            const Process::Options& options) {
+    return {{"/bin/sh", "-c", before + "; exec \"$0\" " + arguments, program}, options};
+}
+
+Socket listen_anywhere() {
+    return create_tcp_server_socket(*parse_endpoint("0", "127.0.0.1"));
+}
+
+bool all_reaped(const Model& model, const Server& server) {
+    return thread_sanitized() ||
+           eventually([&] { return std::ssize(children_of(server.pid())) == model.children(); });
+}
+
+UnreadServer::UnreadServer(const std::vector<std::string>& command)
+    : Process(command, {.output_to_pipe = true}) {
+    const std::string path = "/proc/self/fd/" + std::to_string(output_pipe().fd());
+    pipe = Socket{open(path.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC)};
+    REQUIRE(reads("\n"));
+    endpoint = endpoint_from_first_line(text);
+}
+
+bool UnreadServer::reads(const std::string& expected) {
+    return eventually([&] {
+        char buffer[4096];
+        const ssize_t n = read(pipe.fd(), buffer, sizeof buffer);
+        text.append(buffer, n > 0 ? static_cast<size_t>(n) : 0);
+        return contains(text, expected);
+    });
+}
+
+void UnreadServer::fill_pipe() {
+    while (write(pipe.fd(), "x", 1) == 1) {
+    }
 }
 
 bool available(bool here, const std::string& what) {
@@ -228,11 +259,7 @@ void ask_to_stop(Server& server, int number) {
         settle(server);
     }
     server.told_to_stop = true;
-    if (number == SIGINT) {
-        server.signal_group(SIGINT);
-    } else {
-        kill(server.listener, number);
-    }
+    kill(number == SIGINT ? -server.pid() : server.listener, number);
 }
 
 std::optional<TcpSocket> connection(const Server& server, const std::string& client) {
@@ -242,6 +269,37 @@ std::optional<TcpSocket> connection(const Server& server, const std::string& cli
         }
     }
     return std::nullopt;
+}
+
+void check_echo(const Client& client, const std::string& sent) {
+    INFO("\"" << sent << "\" と送った");
+    const std::string received = client.echo(sent);
+    REQUIRE_MESSAGE(received == sent, "返ってきたのは \"" << received << "\"");
+}
+
+Client greet(const Endpoint& server, const std::string& words) {
+    Client client(server);
+    check_echo(client, words);
+    return client;
+}
+
+std::vector<Client> crowd(const Server& server, int number) {
+    INFO("いっしょに話す人の数: " << number);
+    std::vector<Client> clients;
+    clients.reserve(static_cast<size_t>(number));
+    for (int i = 0; i < number; ++i) {
+        clients.emplace_back(server.endpoint);
+    }
+    const auto words = [](size_t i) { return "I am client " + std::to_string(10'000 + i); };
+    for (size_t i = 0; i < clients.size(); ++i) {
+        clients[i].send(words(i));
+    }
+    for (size_t i = 0; i < clients.size(); ++i) {
+        INFO("\"" << words(i) << "\" と送った");
+        const std::string received = clients[i].receive(words(i).size());
+        REQUIRE_MESSAGE(received == words(i), "返ってきたのは \"" << received << "\"");
+    }
+    return clients;
 }
 
 size_t fill(const Server& server, const Client& client, std::uint64_t seed) {

@@ -4,10 +4,11 @@
 #include "tests/outside/client.h"
 #include "tests/outside/process.h"
 
+#include <doctest/doctest.h>
+
+#include <functional>
 #include <initializer_list>
 #include <optional>
-#include <string>
-#include <vector>
 
 struct Model {
     std::string name = ""; // "chapter02"
@@ -28,21 +29,22 @@ struct Model {
     bool idles = false;   // 黙っている人を、一つ目の数のミリ秒で閉じる
     bool limits = false;  // 二つ目の数までの人の相手をする
     bool drains = false; // 止めても、みなが去るのを、三つ目の数のミリ秒まで待つ
-    std::vector<std::string> numbers = {}; // 名前で渡せる数の名前
-    std::string help = "";                 // その説明
+    Process::Numbers numbers = {}; // 名前で渡せる数と、省いたときの値
     bool ours = true; // この本のサーバー。引数やログの約束も確かめる
 
     // 相手をするスレッドや子プロセスを、number 個だけにする。
     Process::Numbers crew_of(const std::string& number) const {
         return crew == 0 && loops == 0 ? Process::Numbers{}
-                                       : Process::Numbers{{numbers.back(), number}};
+                                       : Process::Numbers{{numbers.back().first, number}};
     }
     int children() const { return preforks ? crew : 0; } // だれもいないときの子プロセスの数
-    bool counts() const { return threads || (crew > 0 && !preforks); } // ログが人数を言う
+    bool pools() const { return crew > 0 && !preforks; } // 作っておいたスレッドが相手をする
+    bool counts() const { return threads || pools(); } // ログが人数を言う
 };
 
 const std::vector<Model>& models();
 std::vector<Model> models_with(bool Model::*what); // そのうち、what のもの
+std::vector<Model> models_with(const std::function<bool(const Model&)>& wanted);
 
 // サーバーを起こす。ours でなければ、空いているポートを選んで渡し、待ち受けるまで待つ。
 Server start(const Model& model, const Process::Options& options = {});
@@ -50,6 +52,24 @@ Server start(const Model& model, const Process::Options& options = {});
 std::string address_of(const Client& client); // クライアントの側から見た、自分のアドレス
 // サーバーが text を書くのを待つ。
 bool logged(const Server& server, const std::string& text);
+size_t lines(const Server& server, const std::string& part); // part を含む、ログの行の数
+// program を、sh の言葉で書いた引数で起こす。その前に、before をする。
+Process run(const std::string& program, const std::string& arguments,
+            const std::string& before = "true", const Process::Options& options = {});
+Socket listen_anywhere(); // 空いているポートで待ち受けるソケット
+// いなくなった人のための子プロセスが回収され、作っておいたものだけがいるようになる。
+bool all_reaped(const Model& model, const Server& server);
+
+// ログをパイプに書くサーバー。読み手は、言われたときにだけ読む。
+struct UnreadServer : Process {
+    explicit UnreadServer(const std::vector<std::string>& command);
+    bool reads(const std::string& expected); // expected が来るまで読む
+    void fill_pipe();                        // いっぱいにする
+
+    Socket pipe; // 読み書きできる口
+    std::string text;
+    Endpoint endpoint;
+};
 // 止めるシグナルを送る。端末の Ctrl-C (SIGINT を家族のすべてに) か、kill コマンドのように。
 // 読者のサーバーには、眠るのを待ってから送る。Python の accept は、眠る直前のシグナルに気づかない。
 void ask_to_stop(Server& server, int number);
@@ -57,6 +77,11 @@ void ask_to_stop(Server& server, int number);
 void settle(const Server& server);
 // ポートが client のクライアントとの接続を、サーバーの側から見たもの。もうなければ空。
 std::optional<TcpSocket> connection(const Server& server, const std::string& client);
+// 送ったバイトが、そのまま返ってくることを確かめる。
+void check_echo(const Client& client, const std::string& sent);
+Client greet(const Endpoint& server, const std::string& words = "hello"); // つないで、話しかける
+// number 人がつないでから、みなが違うことを言い、それぞれに、それが返る。
+std::vector<Client> crowd(const Server& server, int number);
 // 返事を受け取らずに送り、サーバーをその send(2) で待たせる。サーバーが遅いだけなら、眠っては
 // いない。届いたものを読まずに眠っていれば、送れるようになるのを待っている。
 size_t fill(const Server& server, const Client& client, std::uint64_t seed);
@@ -77,6 +102,19 @@ std::string place(std::initializer_list<const char*> places);
 
 // make check に渡された引数が誤っているか、サーバーが始まらなければ、そのわけ。何もなければ空。
 std::string find_obstacle();
+
+// doctest の知らせを、要るものだけ受け取るためのもの。
+struct Quiet : doctest::IReporter {
+    void report_query(const doctest::QueryData& /*data*/) override {}
+    void test_run_start() override {}
+    void test_run_end(const doctest::TestRunStats& /*stats*/) override {}
+    void test_case_start(const doctest::TestCaseData& /*data*/) override {}
+    void test_case_reenter(const doctest::TestCaseData& /*data*/) override {}
+    void test_case_skipped(const doctest::TestCaseData& /*data*/) override {}
+    void subcase_start(const doctest::SubcaseSignature& /*signature*/) override {}
+    void subcase_end() override {}
+    void log_message(const doctest::MessageData& /*data*/) override {}
+};
 
 // 確かめるのに要る what がある。なければ、CI では失敗とし、手もとでは、そう言うだけ。
 bool available(bool here, const std::string& what);

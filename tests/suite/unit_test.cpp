@@ -101,12 +101,11 @@ TEST_SUITE("unit") {
     }
 
     TEST_CASE("parse_endpoint と to_text は行って帰る") {
-        struct Row {
+        const struct {
             const char* port;
             const char* address;
-            const char* text;
-        };
-        const Row rows[] = {
+            std::string text;
+        } rows[] = {
             {"7000", "127.0.0.1", "127.0.0.1:7000"},
             {"0", "0.0.0.0", "0.0.0.0:0"},
             {"65535", "::1", "[::1]:65535"},
@@ -115,8 +114,8 @@ TEST_SUITE("unit") {
             {"65535", "1111:2222:3333:4444:5555:6666:7777:8888",
              "[1111:2222:3333:4444:5555:6666:7777:8888]:65535"},
         };
-        for (const Row& row : rows) {
-            CAPTURE(std::string(row.text));
+        for (const auto& row : rows) {
+            CAPTURE(row.text);
             const auto endpoint = parse_endpoint(row.port, row.address);
             REQUIRE(endpoint);
             CHECK(std::string(to_text(*endpoint).text) == row.text);
