@@ -1,4 +1,4 @@
-"""スレッドプール (第4章。スレッドが一つなら、第1章の反復サーバー): python3 tests/readers/pool.py port threads"""
+"""スレッドプール (第4章): python3 tests/readers/pool.py port threads"""
 
 import socket
 import sys
