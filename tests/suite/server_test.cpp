@@ -87,7 +87,7 @@ TEST_SUITE("server") {
 
     TEST_CASE("おかしな引数には、理由と使い方と 2") {
         // どこがおかしいかの細かいところは、unit_test.cpp が確かめる。
-        std::vector<Model> programs = models();
+        std::vector<Model> programs = every_model();
         for (const char* const client : {"client", "client05"}) {
             programs.push_back({.program = build_directory + "/" + client});
         }

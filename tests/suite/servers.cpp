@@ -43,7 +43,7 @@ std::string find_obstacle() {
     if (foreign_server.empty() && own_program.empty()) {
         return "";
     }
-    if (models().empty()) {
+    if (every_model().empty()) {
         return "CHAPTER は、サーバーのある章の番号です (01 のように): " + foreign_chapter;
     }
     if (foreign_server.empty()) {
@@ -53,7 +53,7 @@ std::string find_obstacle() {
         return "SERVER には、ポートの入るところに {port} と書いてください: " + foreign_server;
     }
     // 足りないのが自分の環境なら、サーバーのせいにしない。
-    const Model& model = models()[0];
+    const Model& model = every_model()[0];
     const int people = model.concurrent && model.crew == 0 ? most_people() : 100;
     const std::string fewer =
         "足りません。上限を上げるか、SILENT=200 をつけて人数を減らしてください";
@@ -81,7 +81,7 @@ std::string find_obstacle() {
     }
 }
 
-const std::vector<Model>& models() {
+const std::vector<Model>& every_model() {
     static const std::vector<Model> chosen = [] {
         // 第7章からは、ディスクリプタの上限が人数を決める。標準入出力と、サーバーの分を残す。
         rlimit descriptors{};
@@ -97,6 +97,8 @@ const std::vector<Model>& models() {
         draining.drains = true;
         draining.watched = 2;
         draining.numbers.emplace_back("grace-ms", "5000");
+        Model chatting = draining;
+        chatting.chats = true;
         Model parallel = draining;
         parallel.loops = usable_cores();
         parallel.numbers.emplace_back("loops", std::to_string(parallel.loops));
@@ -115,6 +117,7 @@ const std::vector<Model>& models() {
             named(draining, "chapter08"),
             named(parallel, "chapter09"),
             named(parallel, "chapter10"),
+            named(chatting, "chapter11"),
             {.name = "variant/prefork",
              .crew = 64,
              .preforks = true,
@@ -165,17 +168,38 @@ const std::vector<Model>& models() {
     return chosen;
 }
 
-std::vector<Model> models_with(bool Model::*what) {
+const std::vector<Model>& models() {
+    static std::vector<Model> chosen = every_model();
+    std::erase_if(chosen, &Model::chats);
+    return chosen;
+}
+
+namespace {
+
+std::vector<Model> choose(bool chats, bool Model::*what) {
+    std::vector<Model> chosen = every_model();
+    std::erase_if(chosen, [&](const Model& model) { return model.chats != chats; });
     for (const auto& [untold, cause] : causes) {
-        unchecked = untold == what ? cause : unchecked;
+        unchecked = untold == what && !chosen.empty() ? cause : unchecked;
     }
-    return models_with([what](const Model& model) { return model.*what; });
+    std::erase_if(chosen, [&](const Model& model) { return !(model.*what); });
+    return chosen;
+}
+
+} // namespace
+
+std::vector<Model> models_with(bool Model::*what) {
+    return choose(false, what);
 }
 
 std::vector<Model> models_with(const std::function<bool(const Model&)>& wanted) {
     std::vector<Model> chosen;
     std::ranges::copy_if(models(), std::back_inserter(chosen), wanted);
     return chosen;
+}
+
+std::vector<Model> chats_with(bool Model::*what) {
+    return choose(true, what);
 }
 
 std::string place(std::initializer_list<const char*> places) {

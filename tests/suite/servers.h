@@ -29,6 +29,7 @@ struct Model {
     bool idles = false;   // 黙っている人を、一つ目の数のミリ秒で閉じる
     bool limits = false;  // 二つ目の数までの人の相手をする
     bool drains = false; // 止めても、みなが去るのを、三つ目の数のミリ秒まで待つ
+    bool chats = false; // エコーでなく、届いた行をほかの人に送る (第11章)
     Process::Numbers numbers = {}; // 名前で渡せる数と、省いたときの値
     bool ours = true; // この本のサーバー。引数やログの約束も確かめる
 
@@ -42,9 +43,11 @@ struct Model {
     bool counts() const { return threads || pools(); } // ログが人数を言う
 };
 
-const std::vector<Model>& models();
+const std::vector<Model>& every_model();
+const std::vector<Model>& models();                // そのうち、エコーサーバー
 std::vector<Model> models_with(bool Model::*what); // そのうち、what のもの
 std::vector<Model> models_with(const std::function<bool(const Model&)>& wanted);
+std::vector<Model> chats_with(bool Model::*what); // チャットのうち、what のもの
 
 // サーバーを起こす。ours でなければ、空いているポートを選んで渡し、待ち受けるまで待つ。
 Server start(const Model& model, const Process::Options& options = {});
