@@ -21,6 +21,7 @@ if [ -z "${SERVER-}" ]; then
            01 は一人ずつ。02 は一人に一つのプロセス。03 は一人に一つのスレッド (プロセスを増やさずに、
            並行に相手をできればよい)。04 は 64 人まで (64 のスレッドを使い回す)。05 からは
            何人でも、スレッドもプロセスも増やさずに。07 は時間と数の上限、08 からはきれいな止め方も。
+           11 はエコーでなくチャットです。約束は docs/11-chat.md にあります。
 練習問題を解いた章のサーバーは、make check EXERCISE=02-3 で確かめられます (make answer に並ぶもの)。
 はじめの一歩: tests/readers/ に、Python、Go、Java の、正しいサーバーがあります。たとえば
   make check SERVER='python3 tests/readers/threads.py {port}' CHAPTER=03

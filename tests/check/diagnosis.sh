@@ -41,7 +41,7 @@ task() {
 arguments() {
     case $1 in
     07) echo '--idle-ms {idle-ms} --clients {clients}' ;;
-    08 | 09 | 10) echo '--idle-ms {idle-ms} --clients {clients} --grace-ms {grace-ms}' ;;
+    08 | 09 | 10 | 11) echo '--idle-ms {idle-ms} --clients {clients} --grace-ms {grace-ms}' ;;
     esac
 }
 for patch in $(grep -L '^Flags:' tests/mutants/*.patch); do

@@ -142,7 +142,8 @@ const char* next_step() {
         {"07", "第8章: 止めると、まだ返していないバイトは消えます (docs/08-shutdown.md)"},
         {"08", "第9章: 使っているコアは一つです (docs/09-multi-core.md)"},
         {"09", "第10章: 一人との話が、いくつもの関数に分かれています (docs/10-coroutines.md)"},
-        {"10",
+        {"10", "第11章: 読む相手と、送る相手が違えば、どうなるでしょうか (docs/11-chat.md)"},
+        {"11",
          "測る: make bench QUICK=1 SERVERS='自分のサーバー {port}' で、章のサーバーと並べます"},
     };
     return steps.at(foreign_chapter);
