@@ -35,7 +35,7 @@ using Values = std::vector<double>; // ラウンドごとの値
 // 表の一行。
 struct Row {
     std::string command; // {port} がなければ、ポートを引数に足して起こす
-    std::string load;    // floor, churn, hold, 1% のどれか
+    std::string load;    // floor, churn, hold, 1%, fan のどれか
     int connections = 0;
     Row* next = nullptr;                        // hold のあと、同じ接続で測る 1%
     std::string linkage = "";                   // " (static)" か " (dynamic)"
@@ -304,6 +304,41 @@ void measure_hold(Row& row, const Server& server) {
     }
 }
 
+// fan: 一人が 64 バイトの行を話し、ほかの N 人が受け取る。一回は、一行が一人に届くこと。全員が
+// 受け取るのを待って次の 16 行を話すので、遅れて切断される人はいない。
+void measure_fan(Row& row, const Server& server) {
+    std::string lines;
+    for (int i = 0; i < 16; ++i) {
+        lines += std::string(63, '.') + "\n";
+    }
+    std::deque<Client> readers; // はじめの一人が話す
+    for (int i = 0; i <= row.connections; ++i) {
+        const Client& coming = readers.emplace_back(server.endpoint);
+        const std::string joined =
+            std::string(local_address(Socket{dup(coming.fd())}).text) + " joined\n";
+        for (const Client& reader : readers) {
+            expect(&reader == &coming || reader.receive(joined.size()) == joined,
+                   "来たことが届かない");
+        }
+    }
+    const Client speaker = std::move(readers.front());
+    readers.pop_front();
+    const std::string name = local_address(Socket{dup(speaker.fd())}).text;
+    measure_cost(row, server, [&](Clock::time_point stop) {
+        int delivered = 0;
+        while (Clock::now() < stop) {
+            speaker.send(lines);
+            for (const Client& reader : readers) {
+                const std::size_t size = 16 * (name.size() + 2 + 64);
+                expect(reader.receive(size).size() == size, "行が届かない");
+                delivered += 16;
+            }
+        }
+        return delivered;
+    });
+    row.results.erase("xfloor"); // 下限は一往復
+}
+
 // 下限: いつでも準備のできたソケットで recv と send をするだけの CPU 時間。クライアントの側の
 // send と recv は入れない。
 void measure_floor(Row& row) {
@@ -353,7 +388,9 @@ void measure(Row& row) {
                               : Server::foreign(row.command);
     pin_to(generator_cpu);
     row.linkage = linkage_of(server.listener);
-    (row.load == "churn" ? measure_churn : measure_hold)(row, server);
+    (row.load == "churn" ? measure_churn
+     : row.load == "fan" ? measure_fan
+                         : measure_hold)(row, server);
 }
 
 // ---- 報告する ----
@@ -478,6 +515,12 @@ int main(int argc, char* argv[]) try {
     choose_cpus();
     std::deque<Row> rows = {{"下限", "floor", 64}}; // 足しても、行のアドレスは変わらない
     for (const std::string& command : commands) {
+        if (command.ends_with("chapter11")) { // エコーサーバーではない
+            for (const int connections : {1, 10, 100}) {
+                rows.push_back({command, "fan", connections});
+            }
+            continue;
+        }
         rows.push_back({command, "churn", 8});
         rows.push_back({command, "churn", 32});
         for (const int connections : held) {
