@@ -193,6 +193,7 @@ TEST_SUITE("protocol of chat") {
                 check_told(*other, said(c, "good-bye\n") + address_of(c) + " left\n");
             }
             check_closed(c);
+            CHECK((!model.ours || logged(server, "finished " + address_of(c) + "\n")));
             const std::string left = address_of(a) + " left\n";
             a.send("half"); // 打ち切られれば、行にならない
             settle(server);
@@ -312,6 +313,9 @@ TEST_SUITE("protocol of chat") {
             check_closed(crowd.speaker); // 送る向きだけが閉じる
             check_closed(crowd.reader);
             crowd.speaker.send("too late\n");
+            REQUIRE_MESSAGE(
+                eventually([&] { return listening_inodes(port_of(server.endpoint)).empty(); }),
+                "待ち受けつづけている");
             REQUIRE_MESSAGE(!has_ended(server.listener), "まだ人がいるのに、すぐに終わった");
             const std::string received = crowd.sleeper.receive_until_closed();
             REQUIRE_MESSAGE(received == crowd.owed, "止めるまでに読んだ行が届かない");
@@ -320,7 +324,7 @@ TEST_SUITE("protocol of chat") {
             }
             REQUIRE_MESSAGE(eventually([&] { return has_ended(server.listener); }),
                             "みなが去ったのに、終わらない");
-            CHECK((!model.ours || server.wait() == 0));
+            CHECK((!model.ours || (server.wait() == 0 && logged(server, "stopping: 3 clients\n"))));
         }
     }
 }

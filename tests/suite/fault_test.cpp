@@ -266,6 +266,59 @@ TEST_SUITE("fault") {
         }
     }
 
+    TEST_CASE("チャットでも、呼び出しが失敗して失われるのは、多くてもその接続だけ" * needs_strace) {
+        const struct {
+            const char* syscall;
+            const char* when;
+            int error;
+            size_t lost; // 失われる接続の数
+            const char* log;
+        } cases[] = {
+            {"recvfrom,sendto", "1+3", EINTR, 0, ""},
+            {"recvfrom,sendto", "1+3", EAGAIN, 0, ""},
+            {"epoll_wait,?epoll_pwait", "1+3", EINTR, 0, ""},
+            {"accept4", "2..3", EMFILE, 0, "accept() failed: "},
+            {"epoll_ctl", "4", ENOMEM, 1, "watching 127.0.0.1:"},
+            {"recvfrom", "1", ECONNRESET, 1, "serving 127.0.0.1:"},
+            {"sendto", "5", EPIPE, 1, "serving 127.0.0.1:"},
+        };
+        for (const Model& model : chats_with(&Model::chats)) {
+            for (const auto& [syscall, when, error, lost, log] : cases) {
+                CAPTURE(std::string(syscall));
+                CAPTURE(error);
+                const Server server(failing(syscall, error, when, {model.program}));
+                std::vector<Client> clients;
+                for (int i = 0; i < 4; ++i) { // 初めの一人が話す
+                    clients.emplace_back(server.endpoint);
+                    CHECK(logged(server, "accepted " + address_of(clients.back())));
+                    settle(server);
+                }
+                clients[3].send("x\n");
+                settle(server);
+                for (int i = 0; i < 9; ++i) {
+                    clients[0].send(std::to_string(i) + "\n");
+                    settle(server);
+                }
+                CHECK(eventually([&] { return injected(server) > 0; }));
+                CHECK(lines_with(server.output(), " failed: ").size() >= lost);
+                CHECK((lost == 0 || lines_with(server.output(), log, "[pid ").size() == 1));
+                size_t told = 0; // 話した人のほかの三人のうち、すべてが届いた人
+                for (size_t i = 1; i < 4; ++i) {
+                    clients[i].finish_writing();
+                    const std::string text = clients[i].receive_until_closed();
+                    size_t lines = 0;
+                    for (int line = 0; line < 9; ++line) {
+                        lines +=
+                            lines_with(text, address_of(clients[0]) + ": " + std::to_string(line))
+                                .size();
+                    }
+                    told += lines == 9 ? 1 : 0;
+                }
+                CHECK(told >= 3 - lost);
+            }
+        }
+    }
+
     TEST_CASE("どの呼び出しで始められなくても、一行の理由と 1" * needs_strace) {
         for (const Model& model : every_model()) {
             check_start(model.program, "socket", EMFILE);
