@@ -1,4 +1,4 @@
-// 部屋: チャットにいる全員と、その人に送るもの。
+// 部屋: チャットにいる全員と、それぞれに送るもの。
 #pragma once
 
 #include "chapters/10-coroutines/loop.h"
@@ -16,12 +16,12 @@
 #include <unordered_map>
 #include <utility>
 
-constexpr std::size_t most_unsent = 64UL * 1024; // 送り残しがこれを超えた人は、切断する
+constexpr std::size_t most_unsent = 64UL * 1024; // 送り残しがこれを超えれば、切断する
 
-// 部屋にいる一人。
+// 部屋にいるクライアント。
 struct Member {
-    EndpointText name;       // 相手のアドレス。発言の前につける
-    std::string unsent = {}; // この人に送るもののうち、まだ送れていないバイト列
+    EndpointText name; // 相手のアドレス。行の前につける
+    std::string unsent = {}; // ほかのクライアントから届いて、まだ送れていないバイト列
     const char* lost = nullptr; // 切断した理由。もう何も送らない
 };
 using Room = std::unordered_map<int, Member>; // キーはディスクリプタ

@@ -1,4 +1,4 @@
-// 第11章 行とチャット: 届いたバイト列から行を切り出し、送ってきた人のほかの全員に送る。
+// 第11章 行とチャット: 届いたバイト列から行を切り出し、ほかの全員に送る。
 
 #include "chapters/10-coroutines/loop.h"
 #include "chapters/10-coroutines/task.h"

@@ -1,4 +1,4 @@
-"""三人のチャット (docs/11-chat.md): 一人が話し、一人は読みつづけ、一人は読まない。
+"""三人のチャット (docs/11-chat.md): 一人が送り、一人は読み続け、一人は読まない。
 
 python3 tests/experiments/fan.py ポート 行の数
 """
@@ -7,7 +7,7 @@ import socket
 import sys
 
 port, total = int(sys.argv[1]), int(sys.argv[2])
-block = 20  # 読みつづける人が受け取るのを待って、次のこれだけを話す
+block = 20  # 読み続ける受け手が受け取るのを待って、次のこれだけを送る
 
 
 def connect():
@@ -29,8 +29,8 @@ for first in range(0, total, block):
         line = reading.readline()
         arrived += b": " in line
         cut = cut or line == sleeper_name + b" left\n"
-print(f"読みつづけた人: {total} 行のうち {arrived} 行")
+print(f"読み続けた受け手: {total} 行のうち {arrived} 行")
 if not cut:
     sleeper.shutdown(socket.SHUT_WR)  # 送り終えた。あとは、閉じられるまで読む
 late = sum(line.startswith(name + b": ") and len(line) > 200 for line in sleeping)
-print(f"読まなかった人: {total} 行のうち {late} 行、切断{'された' if cut else 'されていない'}")
+print(f"読まない受け手: {total} 行のうち {late} 行、切断{'された' if cut else 'されていない'}")

@@ -203,7 +203,7 @@ TEST_SUITE("protocol of chat") {
     }
 
     TEST_CASE("読まない人は切断され、ほかの人には、十万行のすべてが届く") {
-        READ("11-chat.md「読まない人」");
+        READ("11-chat.md「読まないクライアント」");
         for (const Model& model : chats_with(&Model::chats)) {
             const Server server = start(model);
             Crowd crowd(server);
@@ -221,7 +221,7 @@ TEST_SUITE("protocol of chat") {
     }
 
     TEST_CASE("遅れて読む人にも、送り終えた人にも、まだ送れていないものが、すべて届く") {
-        READ("11-chat.md「読まない人」");
+        READ("11-chat.md「読まないクライアント」");
         for (const Model& model : chats_with(&Model::chats)) {
             const Server server = start(model);
             for (const bool finishes : {false, true}) {
