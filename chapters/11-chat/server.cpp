@@ -171,7 +171,7 @@ void run_event_loop(Socket server, const Socket& stop, std::chrono::milliseconds
     auto give_up = Clock::time_point::max();
     while (!loop.stopping || (!loop.clients.empty() && Clock::now() < give_up)) {
         const bool closed = loop.stopping || std::ssize(loop.clients) == limit;
-        // 休む間は外す。待つものを 0 にするだけでは、shutdown(2) されたことを知らされつづける。
+        // 休む間は登録を削除する。待つものを 0 にするだけでは、shutdown(2) を通知され続ける。
         if (!loop.stopping && resting != (closed || Clock::now() < accept_again) &&
             watch(loop.epoll, resting ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, server.fd(), EPOLLIN)) {
             resting = !resting; // 登録できなければ、休んだまま、また試す
