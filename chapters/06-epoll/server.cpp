@@ -129,7 +129,7 @@ bool accept_clients(const Socket& server, Clients& clients, const Socket& epoll)
             Client& client = clients.at(fd);
             const std::uint32_t awaited = next_event(client);
             if (!serve(client, buffer)) {
-                clients.erase(fd); // 閉じたディスクリプタは、epoll からも消えている
+                clients.erase(fd); // 閉じる。複製がないので、epoll の登録も消える
             } else if (next_event(client) != awaited) {
                 watch(epoll, EPOLL_CTL_MOD, fd, next_event(client));
             }

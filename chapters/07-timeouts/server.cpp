@@ -160,7 +160,7 @@ void close_idle_clients(Clients& clients, Order& order, std::chrono::millisecond
             order.splice(order.end(), order, client.place);
             if (!serve(client, buffer)) {
                 order.erase(client.place);
-                clients.erase(fd); // 閉じたディスクリプタは、epoll からも消えている
+                clients.erase(fd); // 閉じる。複製がないので、epoll の登録も消える
             } else if (next_event(client) != awaited) {
                 watch(epoll, EPOLL_CTL_MOD, fd, next_event(client));
             }

@@ -199,7 +199,7 @@ void run_event_loop(Socket server, const Socket& stop, std::latch& all_started,
             order.splice(order.end(), order, client.place);
             if (!serve(client, buffer, stopping)) {
                 order.erase(client.place);
-                clients.erase(fd); // 閉じたディスクリプタは、epoll からも消えている
+                clients.erase(fd); // 閉じる。複製がないので、epoll の登録も消える
             } else if (next_event(client) != awaited) {
                 watch(epoll, EPOLL_CTL_MOD, fd, next_event(client));
             }
