@@ -99,7 +99,7 @@ def report_difference(block, whole):
 
 def check_places():
     """わざと壊したサーバーと make check の言う「読むところ」が、どれもノートの見出しであること。"""
-    tests = [f'tests/suite/{name}_test.cpp' for name in ('protocol', 'limit')]
+    tests = [f'tests/suite/{name}_test.cpp' for name in ('protocol', 'limit', 'chat')]
     for path in sorted(glob.glob('tests/mutants/*.patch')) + tests:
         for number, line in enumerate(source(path), 1):
             for name, titles in re.findall(r'((?:more/)?\d\d-[a-z-]+\.md)((?:「[^」]*」)+)', line):

@@ -283,10 +283,10 @@ TEST_SUITE("fault") {
             {"sendto", "5", EPIPE, 1, "serving 127.0.0.1:"},
         };
         for (const Model& model : chats_with(&Model::chats)) {
-            for (const auto& [syscall, when, error, lost, log] : cases) {
-                CAPTURE(std::string(syscall));
-                CAPTURE(error);
-                const Server server(failing(syscall, error, when, {model.program}));
+            for (const auto& row : cases) {
+                CAPTURE(std::string(row.syscall));
+                CAPTURE(row.error);
+                const Server server(failing(row.syscall, row.error, row.when, {model.program}));
                 std::vector<Client> clients;
                 for (int i = 0; i < 4; ++i) { // 初めの一人が話す
                     clients.emplace_back(server.endpoint);
@@ -300,8 +300,8 @@ TEST_SUITE("fault") {
                     settle(server);
                 }
                 CHECK(eventually([&] { return injected(server) > 0; }));
-                CHECK(lines_with(server.output(), " failed: ").size() >= lost);
-                CHECK((lost == 0 || lines_with(server.output(), log, "[pid ").size() == 1));
+                CHECK(lines_with(server.output(), " failed: ").size() >= row.lost);
+                CHECK((row.lost == 0 || lines_with(server.output(), row.log, "[pid ").size() == 1));
                 size_t told = 0; // 話した人のほかの三人のうち、すべてが届いた人
                 for (size_t i = 1; i < 4; ++i) {
                     clients[i].finish_writing();
@@ -314,7 +314,7 @@ TEST_SUITE("fault") {
                     }
                     told += lines == 9 ? 1 : 0;
                 }
-                CHECK(told >= 3 - lost);
+                CHECK(told >= 3 - row.lost);
             }
         }
     }
