@@ -51,7 +51,7 @@ void Naive::await_suspend(std::coroutine_handle<> caller) const noexcept {
 }
 
 void Naive::promise_type::Finish::await_suspend(Handle self) const noexcept {
-    self.promise().caller.resume(); // 待っている側を再開する
+    self.promise().caller.resume(); // 待つ側を再開する
 }
 
 // 呼んだところのスタックのアドレス。
