@@ -13,4 +13,11 @@ if ! grep -q '^```console' "$patch" 2>/dev/null; then
 fi
 server=${3:-$build/chapter$(sed -n 's/^Chapter: \(..\).*/\1/p' "$patch")}
 sed "/^--- a/,\$d; s|build/answer/$name|$server|" "$patch" >"$build/exercise-$name.md"
-exec python3 tests/notes/check_notes.py "$build/exercise-$name.md"
+# 答えを待つことがあるので、すぐには終わらない。
+if said=$(python3 tests/notes/check_notes.py "$build/exercise-$name.md"); then
+    echo "正解です: 練習問題 $name"
+else
+    echo "$said" | sed '$d; s/ノート:/期待:  /; s/本物:  /実際:  /'
+    echo "練習問題 $name は、期待したとおりに動きません (打ったものは $build/exercise-$name.md にあります)"
+    exit 1
+fi
