@@ -26,10 +26,10 @@ leave() {
 # 名前が $1 のプログラムの、どのスレッドも眠っている。起きたばかりなら、まだ眠っていない。
 asleep() { ! grep -q '^State:.R' /proc/$(pgrep -n -x "$1")/task/*/status; }
 
-# どのスレッドも眠るのを待ち、眠った回数を、一行に一つずつ書く。
+# どのスレッドも眠るのを待ち、眠った回数を、一行に一つずつ書く (スレッドの名前つきで)。
 sleeps() {
     until asleep "$1"; do sleep 0.1; done
-    grep -h '^voluntary' /proc/$(pgrep -n -x "$1")/task/*/status
+    grep '^voluntary' /proc/$(pgrep -n -x "$1")/task/*/status
 }
 
 # 一つのシェルから $1 本の接続を開き、何も送らずにそのままにする。Ctrl-C ですべて閉じる (bash だけ)。
