@@ -109,7 +109,7 @@ $(BUILD)/obj/%.o: %.cpp $(BUILD)/flags
 	$(Q)$(COMPILE) -MMD -MP -c $< -o $@
 
 # fork の手間の多くは、メモリ領域の一覧とページテーブルをコピーすること。共有ライブラリがなければ
-# どちらも短いので、第2章だけは、できるところでは静的にリンクする (第2章のノートの 8 節)。
+# どちらも短いので、第2章だけは、できるところでは静的にリンクする (第2章のノートの 7 節)。
 ifeq ($(SANITIZE)$(STATIC),)
 $(BUILD)/chapter02: LINK = $(DYNAMIC) -static 2>/dev/null || \
 	{ $(DYNAMIC) && echo 'chapter02: 静的ライブラリがないので、動的にリンクした'; }
