@@ -172,6 +172,8 @@ def require_tools(step):
     for word in OPTIONAL_TOOLS & set(words):
         if not shutil.which(word):
             raise MissingTool(step.offset, word)
+    if 'wire.sh; wire' in step.text and os.system('unshare -Urn true 2>/dev/null'):
+        raise MissingTool(step.offset, '名前空間')
 
 
 class Replay:
@@ -230,7 +232,7 @@ class Replay:
         # 前に出た PID やポートは、本物に置き換えて打つ。
         known = {noted: real for (kind, noted), (_, real) in self.pairs.items() if kind in ('番号', 'ポート')}
         text = re.sub(r'(?<![\w.])\d{2,}(?![\w.])', lambda number: known.get(number[0], number[0]), step.text)
-        terminal.table = bool(TABLE_COMMANDS & set(text.split()[1:2])) and not text.endswith('| wc -l')
+        terminal.table = bool(TABLE_COMMANDS & set(text.split()[1:3])) and not text.endswith('| wc -l')
         terminal.running, terminal.started = True, False
         os.write(terminal.fd, text[2:].encode() + b'\n')
         if not self.wait(terminal, lambda: terminal.started or not terminal.running):
