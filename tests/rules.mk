@@ -22,7 +22,7 @@ ANSWERS  := $(patsubst tests/answers/%.patch,$(BUILD)/answer/%,$(wildcard tests/
 MEASURED  = $(patsubst tests/variants/%.patch,$(BUILD)/variant/%,\
               $(shell grep -l $(NUMBERS:%=-e '^Chapter: %-') tests/variants/*.patch))
 # テストが動かすサーバーのうち、パッチで作るもの。サニタイザーつきでは、わざと壊したものは動かさない。
-TESTED   := $(VARIANTS) $(if $(SANITIZE),,$(BUILD)/mutant/sigpipe $(BUILD)/mutant/no-reuseaddr)
+TESTED   := $(VARIANTS) $(if $(SANITIZE),,$(patsubst %,$(BUILD)/mutant/%,sigpipe no-reuseaddr locked-handling forgotten-close))
 SUITES   := $(if $(SANITIZE),-tse=mutant)
 
 # g++ 12 と 13 は、-O3 で std::string をつなぐと、ありもしない重なりを警告する (GCC のバグ 105651)。
@@ -44,7 +44,7 @@ ifneq ($(shell locale charmap 2>/dev/null),UTF-8)
 export LC_ALL := C
 endif
 
-.PHONY: linux diagnosis why lint-notes soak unit flaky record update-notes check-format tidy doctest
+.PHONY: linux diagnosis why see lint-notes soak unit flaky record update-notes check-format tidy doctest
 
 # ---- 打つもの
 
@@ -64,6 +64,9 @@ diagnosis: all $(BUILD)/tests ## どのわざと壊したサーバーにも make
 
 why: all $(BUILD)/tests ## サーバーの行を一つずつ消し、どのテストが気づくかを見る (make why CHAPTER=02)
 	@sh tests/check/why.sh $(BUILD) $(or $(CHAPTER),01) '$(COMPILE) $(LDFLAGS)'
+
+see: $(BUILD)/see $(filter $(BINARIES),$(SERVER)) ## 自分のサーバーのどのスレッドがどこで待つかを絵にする (make see SERVER='./my-server {port}')
+	@$< '$(or $(SVG),$(BUILD)/see.svg)' "$$SERVER"
 
 record: bench ## 測り直し、docs/record.csv と、ノートの「測る」の表を書き直す (ほかに何も動かさずに)
 	@{ echo "# CPU: $$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1) ($$(getconf _NPROCESSORS_ONLN) コア)"; \
@@ -104,10 +107,11 @@ $(BUILD)/mutant/% $(BUILD)/variant/% $(BUILD)/answer/%:
 # ---- 作り方
 
 $(BUILD)/demo: $(BUILD)/obj/tests/demo/demo.o $(HARNESS)
+$(BUILD)/see: $(BUILD)/obj/tests/demo/see.o $(HARNESS)
 $(BUILD)/bench: $(BUILD)/obj/tests/bench/bench.o $(HARNESS)
-$(BUILD)/tests: $(TESTS) $(HARNESS) | $(BUILD)/no_memory.so
+$(BUILD)/tests: $(TESTS) $(HARNESS) | $(BUILD)/no_memory.so $(BUILD)/see
 $(BUILD)/unit: $(UNIT) $(call objects,common/*.cpp)
-$(BUILD)/demo $(BUILD)/bench $(BUILD)/tests $(BUILD)/unit:
+$(BUILD)/demo $(BUILD)/see $(BUILD)/bench $(BUILD)/tests $(BUILD)/unit:
 	$(Q)$(DYNAMIC)
 
 $(BUILD)/no_memory.so: tests/suite/no_memory.cpp $(BUILD)/flags

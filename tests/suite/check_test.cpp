@@ -12,6 +12,20 @@ Process check(const std::string& server, const std::string& chapter, const std::
                     "-tc=" + test + "*"});
 }
 
+// make see の絵を、標準エラー出力に描かせる。
+std::string picture_of(const std::string& server) {
+    Process see({build_directory + "/see", "/dev/stderr", server});
+    REQUIRE(see.wait(std::chrono::minutes{10}) == 0);
+    return see.errors();
+}
+
+bool installed(const std::string& tool) {
+    return Process({"/bin/sh", "-c", "command -v " + tool}).wait() == 0;
+}
+
+constexpr const char* waiting = "class='waiting'"; // 返事を待つ
+constexpr const char* leaving = "class='leaving'"; // 閉じてもらうのを待つ
+
 } // namespace
 
 TEST_SUITE("server") {
@@ -88,5 +102,44 @@ TEST_SUITE("mutant") {
         CHECK(silent.wait() == 1);
         CHECK(silent.output() == "0 passed, 0 failed, 1 skipped ({grace-ms} がないので、ドレインは"
                                  "確かめていません)\n");
+    }
+
+    TEST_CASE(
+        "make see は、どの言語のサーバーでも、誰が待たされ、どのスレッドがどこで待つかを見せる") {
+        std::vector<std::string> servers;
+        for (const char* const chapter : {"02", "04", "06", "10"}) {
+            servers.push_back(build_directory + "/chapter" + chapter + " {port}");
+        }
+        if (installed("python3")) {
+            servers.emplace_back("python3 tests/readers/threads.py {port}");
+        }
+        if (installed("java")) {
+            servers.emplace_back("java tests/readers/Threads.java {port}");
+        }
+        if (installed("go")) {
+            const std::string program = build_directory + "/goroutines";
+            Process go({"/usr/bin/env", "GO111MODULE=off", "go", "build", "-o", program,
+                        "tests/readers/goroutines.go"});
+            REQUIRE(go.wait(std::chrono::minutes{10}) == 0);
+            servers.push_back(program + " {port}");
+        }
+        for (const std::string& server : servers) {
+            const std::string picture = picture_of(server);
+            CAPTURE(picture);
+            CHECK(!contains(picture, waiting));
+            CHECK(!contains(picture, leaving));
+            CHECK((contains(picture, ">accept<") || contains(picture, ">epoll_wait<")));
+        }
+        CHECK(contains(picture_of(build_directory + "/chapter01 {port}"), waiting));
+    }
+
+    TEST_CASE("make see の絵では、わざと壊したサーバーが、もとのサーバーと違って見える") {
+        const std::string locked = picture_of(build_directory + "/mutant/locked-handling {port}");
+        CHECK(contains(locked, waiting));
+        CHECK(!contains(locked, leaving));
+        const std::string forgotten =
+            picture_of(build_directory + "/mutant/forgotten-close {port}");
+        CHECK(!contains(forgotten, waiting));
+        CHECK(contains(forgotten, leaving));
     }
 }
