@@ -82,6 +82,10 @@ update-notes: all ## ノートの引用と端末の出力を、本物に合わ�
 lint-notes: $(BUILD)/lint/node_modules ## ノートの日本語と用語を確かめる (textlint。Node が要る)
 	@$</.bin/textlint --rules-base-directory "$(CURDIR)/$<" -c tests/notes/lint/textlintrc.json README.md docs/*.md docs/more/*.md
 
+.PHONY: recordings
+recordings: all ## サイトで再生する、端末の例の記録を作りなおす
+	@python3 tests/notes/check_notes.py --recordings docs/recordings $(or $(NOTES),$$(grep -l "^<!-- 記録: " docs/*.md))
+
 check-format: ## 書式を確かめる (clang-format)
 	clang-format --dry-run --Werror $(SOURCES) $(wildcard common/*.h chapters/*/*.h tests/*/*.h)
 

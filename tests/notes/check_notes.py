@@ -19,6 +19,7 @@ from note import DOTS, SIGN, Note, counts, fail, failures
 from predict import check_questions, quiz
 from quotes import check_links, check_names, check_places, check_quotes
 from record import check_tables
+from recordings import Recorder, scenes
 from terminal import Replay, replay
 
 
@@ -38,6 +39,7 @@ def main():
     parser.add_argument('files', nargs='*', help='確かめるノート (省くと README.md と docs/*.md)')
     parser.add_argument('--quick', action='store_true', help='端末の例を動かさない')
     parser.add_argument('--update', action='store_true', help='違っていた引用と出力と測定の表を、本物に書き換える')
+    parser.add_argument('--recordings', metavar='DIRECTORY', help='サイトで再生する記録も残す')
     parser.add_argument('--predict', action='store_true', help='ノートの予想の問いを出し、本物を動かして答え合わせをする')
     options = parser.parse_args()
     root = os.path.abspath(os.path.join(os.path.dirname(__file__), '../..'))
@@ -73,7 +75,11 @@ def main():
         for title, blocks in note.sections:
             blocks = [block for block in blocks if block.replay()]
             if blocks and not options.quick:
-                replay(title, blocks, Replay(), options.update)
+                scene, before = options.recordings and scenes(note).get(title), len(failures)
+                session = Replay(recorder=Recorder() if scene else None)
+                replay(title, blocks, session, options.update)
+                if scene and len(failures) == before and len(session.recorded) == len(blocks):  # 省いたところもない
+                    session.recorder.save(f'{options.recordings}/{scene}.json')
         if note.edits or note.changed:
             note.save()
     if failures:

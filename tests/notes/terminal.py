@@ -179,8 +179,8 @@ def require_tools(step):
 class Replay:
     """一つの節を動かす。recording なら、比べずに本物の出力を書きとる。"""
 
-    def __init__(self, recording=False):
-        self.recording = recording
+    def __init__(self, recording=False, recorder=None):
+        self.recording, self.recorder = recording, recorder
         self.terminals, self.pairs = {}, {}
         self.block = None
         self.recorded = []  # (ブロック, 本物の行)
@@ -200,12 +200,15 @@ class Replay:
             if name not in self.terminals:
                 self.terminals[name] = Terminal()
             terminal = used[name] = self.terminals[name]
-            if step.text:
-                real += step.typed(self.enter(terminal, step))
+            typed = self.enter(terminal, step) if step.text else ''
+            real += step.typed(typed) if typed else []
             following = next((other for other in steps[at + 1:] if other.terminal == step.terminal), None)
             lines = self.output(terminal, step, must_end=following is not None and following.command)
             real += step.printed(lines)
             self.output_lines += lines
+            if self.recorder:
+                self.settle()
+                self.recorder.see(step, typed, lines)
         self.settle()
         for terminal in used.values():
             if not terminal.running:
