@@ -82,7 +82,18 @@ update-notes: all ## ノートの引用と端末の出力を、本物に合わ�
 lint-notes: $(BUILD)/lint/node_modules ## ノートの日本語と用語を確かめる (textlint。Node が要る)
 	@$</.bin/textlint --rules-base-directory "$(CURDIR)/$<" -c tests/notes/lint/textlintrc.json README.md docs/*.md docs/more/*.md
 
-.PHONY: recordings
+.PHONY: book book-serve test-book book-files recordings
+book: docs/node_modules ## ノートから、ブラウザーで読むサイトを build/book に作る (Node が要る)
+	@BASE='$(BASE)' npm --prefix docs run -s build
+
+book-serve: book ## そのサイトを、手もとのブラウザーで見る
+	@cd build/book && python3 -m http.server -b 127.0.0.1 $(or $(PORT),8000)
+
+test-book: book ## そのサイトを、本物のブラウザーで確かめる (chromium が要る)
+	@npm --prefix docs test
+
+book-files: $(BUILD)/book.pdf $(BUILD)/book.epub ## ノートを一冊の PDF と EPUB にする (pandoc と chromium が要る)
+
 recordings: all ## サイトで再生する、端末の例の記録を作りなおす
 	@python3 tests/notes/check_notes.py --recordings docs/recordings $(or $(NOTES),$$(grep -l "^<!-- 記録: " docs/*.md))
 
@@ -146,6 +157,23 @@ $(MUTANTS) $(VARIANTS) $(ANSWERS): $(BUILD)/%: tests/$$(*D)s/$$(*F).patch $(PATC
 $(BUILD)/lint/node_modules: tests/notes/lint/package.json
 	@mkdir -p $(@D) && cp $< $(@D)
 	@npm install --prefix $(@D) --no-package-lock --no-audit --no-fund --silent && touch $@
+
+# 一冊にするノートを、読む順に。> [!NOTE] の囲みが一つでも残れば、作らない。
+ONE_BOOK = $(foreach n,00 $(NUMBERS),$(wildcard docs/$n-*.md docs/more/$n-*.md)) $(wildcard docs/more/[a-z]*.md)
+PANDOC   = pandoc -f gfm --toc --toc-depth=2 --lua-filter docs/.vitepress/one-book.lua --resource-path docs \
+	--metadata title=TCPエコーサーバーで学ぶ並行サーバー入門 --metadata lang=ja --quiet
+
+$(BUILD)/book.html: $$(ONE_BOOK) docs/.vitepress/one-book.lua docs/.vitepress/print.css
+	@$(PANDOC) -t html5 --self-contained --css docs/.vitepress/print.css $(ONE_BOOK) -o $@ && ! grep -n '\[!' $@
+
+$(BUILD)/book.pdf: $(BUILD)/book.html
+	@$(or $(CHROMIUM),chromium) --headless --no-sandbox --no-pdf-header-footer --print-to-pdf=$@ $< 2>/dev/null
+
+$(BUILD)/book.epub: $(BUILD)/book.html
+	@$(PANDOC) -t epub3 $(ONE_BOOK) -o $@
+
+docs/node_modules: docs/package-lock.json
+	@npm --prefix docs ci --no-audit --no-fund --silent && touch $@
 
 # コンパイルのしかたを書いておくファイル。しかたが変われば新しくなり、すべてが作りなおされる。
 $(BUILD)/flags: FORCE

@@ -23,14 +23,23 @@ struct Copy {
         std::string name = root;
         root = mkdtemp(name.data());
         for (const char* const entry :
-             {"README.md", "LICENSE", "Makefile", "chapters", "common", "docs", "tests"}) {
-            std::filesystem::create_directories((root / entry).parent_path());
-            std::filesystem::copy(entry, root / entry, std::filesystem::copy_options::recursive);
+             {"README.md", "LICENSE", "Makefile", "chapters", "common", "tests"}) {
+            copy(entry);
+        }
+        for (const auto& entry : std::filesystem::directory_iterator("docs")) {
+            if (entry.path().filename() != "node_modules") { // make book が入れた
+                copy(entry);
+            }
         }
     }
     Copy(const Copy&) = delete;
     Copy& operator=(const Copy&) = delete;
     ~Copy() { std::filesystem::remove_all(root); }
+
+    void copy(const std::filesystem::path& entry) const {
+        std::filesystem::create_directories((root / entry).parent_path());
+        std::filesystem::copy(entry, root / entry, std::filesystem::copy_options::recursive);
+    }
 
     // ファイルの中の from を、初めの一つだけ to に変える。変えた行の番号を返す。
     int edit(const std::string& file, const std::string& from, const std::string& to) const {
