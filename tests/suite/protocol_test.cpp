@@ -225,6 +225,7 @@ TEST_SUITE("protocol") {
             for (int i = 0; i < 100; ++i) {
                 check_echo(first, "again");
             }
+            settle(server); // 二人目のスレッドが、まだ動いていないだけかもしれない
             REQUIRE_MESSAGE(
                 !second.has_something_to_read(),
                 "一人目がいる間に、二人目にも返事をした。並行サーバーは、CHAPTER=02 から");
