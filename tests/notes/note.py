@@ -61,9 +61,9 @@ class Step:
     """読み手が打つもの (コマンド、行、キー) と、そのあとに見えるはずの出力。"""
 
     def __init__(self, offset, text, terminal=''):
-        self.offset, self.text = offset, text  # text が空なら、前の囲みからの出力の続き
+        self.offset, self.text = offset, text  # text が None なら、前の囲みからの出力の続き
         self.terminal = terminal               # 端末の文字。一つの端末しか使わない囲みでは空
-        self.command = text.startswith('$ ')   # シェルに打つ。そうでなければ、動いているものに打つ
+        self.command = bool(text) and text.startswith('$ ')  # シェルに打つ。そうでなければ、動いているものに打つ
         self.shown = []                        # (ブロックの中の行番号, 行)
 
     def typed(self, text):
@@ -71,7 +71,7 @@ class Step:
         if not self.terminal:
             return text.split('\n')
         first, *rest = text.split('\n')
-        first = f'{self.terminal}{first}' if self.command else f'{self.terminal}> {first}'
+        first = f'{self.terminal}{first}' if self.command else f'{self.terminal}> {first}'.rstrip()
         return [first] + [f'{self.terminal}> {line}' for line in rest]
 
     def printed(self, lines):
@@ -94,10 +94,10 @@ def transcript_steps(block):
         elif not JOB_NOTICE.match(text):
             place = last if last and last.terminal == terminal else None
             if block.word == '(順不同)':  # 打つまでの間に出るものを、端末ごとにまとめる
-                typed = max((at for at, step in enumerate(steps) if step.text), default=0)
+                typed = max((at for at, step in enumerate(steps) if step.text is not None), default=0)
                 place = next((step for step in steps[typed:] if step.terminal == terminal), None)
             if place is None:
-                place = Step(offset, '', terminal)
+                place = Step(offset, None, terminal)
                 steps.append(place)
             place.shown.append((offset, text))
     return steps
@@ -106,7 +106,7 @@ def transcript_steps(block):
 def steps_of(block):
     if block.transcript():
         return transcript_steps(block)
-    steps = [Step(1, '')]
+    steps = [Step(1, None)]
     for offset, line in enumerate(block.lines, 1):
         if steps[-1].command and steps[-1].text.endswith('\\') and not steps[-1].shown:
             steps[-1].text += '\n' + line

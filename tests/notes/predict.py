@@ -30,7 +30,8 @@ class Quiz(Replay):
         if question:  # 打つもののうち、答えにかかわるところまで
             steps = steps_of(block)
             answered = next((at for at, step in enumerate(steps) if step.shown), len(steps))
-            lines = [line for step in steps[:answered + 1] if step.text for line in step.typed(step.text)]
+            lines = [line for step in steps[:answered + 1] if step.text is not None
+                     for line in step.typed(step.text)]
             print(*('    ' + line for line in lines), f'\n予想: {question.text}', sep='\n')
             text = input('(はい か いいえ) > ' if question.yes else '> ')
         real = super().run_block(block) if block.replay() else block.lines  # 動かさないのは、壊し方のパッチ

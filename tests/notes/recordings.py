@@ -60,7 +60,7 @@ class Recorder:
     def see(self, step, typed, lines):
         """打ったものと、出たものと、そのときのサーバーの様子を加える。"""
         self.steps.append({'at': round((time.monotonic() - self.start) * 1000), 'terminal': step.terminal or 'A',
-                           'typed': re.sub(r'^\$ ?| ⏎$', '', typed), 'command': step.command, 'shown': lines,
+                           'typed': re.sub(r'^\$ ?', '', typed or ''), 'command': step.command, 'shown': lines,
                            'server': self.server()})
 
     def server(self):

@@ -200,8 +200,8 @@ class Replay:
             if name not in self.terminals:
                 self.terminals[name] = Terminal()
             terminal = used[name] = self.terminals[name]
-            typed = self.enter(terminal, step) if step.text else ''
-            real += step.typed(typed) if typed else []
+            typed = self.enter(terminal, step) if step.text is not None else None
+            real += step.typed(typed) if typed is not None else []
             following = next((other for other in steps[at + 1:] if other.terminal == step.terminal), None)
             lines = self.output(terminal, step, must_end=following is not None and following.command)
             real += step.printed(lines)
