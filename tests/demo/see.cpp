@@ -28,9 +28,13 @@ const std::vector<std::string> scenes = {"起動",     "A が来る", "B が来�
 const std::map<long, std::string> calls = {
 #ifdef SYS_poll
     {SYS_poll, "poll"},
-    {SYS_select, "select"},
-    {SYS_accept, "accept"},
     {SYS_epoll_wait, "epoll_wait"},
+#endif
+#ifdef SYS_select
+    {SYS_select, "select"},
+#endif
+#ifdef SYS_accept
+    {SYS_accept, "accept"},
 #endif
     {SYS_ppoll, "ppoll"},
     {SYS_pselect6, "pselect"},
