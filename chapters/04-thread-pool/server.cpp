@@ -28,7 +28,7 @@ int count_clients(int change) {
 }
 
 // 一つのスレッドの一生: 第1章のループを、ほかのスレッドと同じ待ち受けソケットで繰り返す。
-// すべてのスレッドがそろうまで受け付けない。先に受け付けると、そろわないときに打ち切ることになる。
+// すべてのスレッドがそろうまで受け付けない。先に始めると、そろわないときに通信を打ち切ることになる。
 [[noreturn]] void serve(const Socket& server, std::latch& all_started) noexcept {
     all_started.wait();
     for (;;) {
