@@ -204,7 +204,8 @@ TEST_SUITE("client") {
             CHECK(unread.wait() == 1);
             CHECK(unread.errors() == "error: write: Broken pipe\n");
 
-            const std::string path = build_directory + "/" + program;
+            std::string path = build_directory;
+            path.append("/").append(program);
             const std::string port = port_of(server.endpoint);
             Process too_large = run(path, port, "ulimit -f 1", {.input = file.path});
             CHECK(too_large.wait() == 1);
