@@ -13,6 +13,14 @@ if ! command -v patch >/dev/null; then
     echo 'make: ソースを変えるのに要る patch がありません。make setup で入ります' >&2
     exit 2
 fi
+# パッチの頭の "Needs: ヘッダー マクロ 要るもの" を、コンパイラーが知らなければ作れない。
+sed -n 's/^Needs: //p' "$patch" | while read -r header macro what; do
+    # shellcheck disable=SC2086 # コマンドは、空白で区切った並び
+    printf '#include <%s>\n#ifndef %s\n#error\n#endif\n' "$header" "$macro" |
+        $compile -E -x c++ - >/dev/null 2>&1 && continue
+    echo "make: $patch には、${what}が要ります" >&2
+    exit 2
+done || exit 2
 copy_and_patch() {
     rm -rf "$target" "$copy"
     mkdir -p "$copy"

@@ -128,6 +128,7 @@ const std::vector<Model>& every_model() {
              .numbers = {{"threads", "64"}}},
             {.name = "variant/select", .events = true, .selects = true},
             {.name = "variant/edge-triggered", .events = true, .epoll = true, .edge = true},
+            {.name = "variant/uring", .events = true, .completes = true},
         };
         parallel.uneven = true;
         models.push_back(named(parallel, "variant/reuseport"));
@@ -141,7 +142,10 @@ const std::vector<Model>& every_model() {
         }
         // 章を書き換えてパッチがあたらなければ、別の方式のサーバーは作られていない。
         std::erase_if(models, [](const Model& model) {
-            return model.name.starts_with("variant/") && !std::filesystem::exists(model.program);
+            return (model.name.starts_with("variant/") &&
+                    !std::filesystem::exists(model.program)) ||
+                   (model.completes && foreign_server.empty() && own_program.empty() &&
+                    !ring_available());
         });
         const std::string only = foreign_server.empty() ? own_program : foreign_server;
         if (!only.empty()) {
@@ -266,6 +270,22 @@ bool available(bool here, const std::string& what) {
     if (!here) {
         MESSAGE(what << " がないので確かめられない");
     }
+    return here;
+}
+
+bool ring_available() {
+    // 始められないときのわけは、サーバーが言う。ほかのわけなら、テストに失敗させる。
+    static const bool here = [] {
+        const std::string program = build_directory + "/variant/uring";
+        if (!std::filesystem::exists(program)) {
+            return false;
+        }
+        Process process({program, "0"});
+        const bool denied =
+            eventually([&] { return !process.output().empty() || !process.errors().empty(); }) &&
+            process.errors().starts_with("error: io_uring ");
+        return !denied;
+    }();
     return here;
 }
 

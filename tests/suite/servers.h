@@ -26,8 +26,9 @@ struct Model {
     int watched = 1;      // クライアントより先に、epoll に預けるものの数
     bool edge = false;    // それもエッジトリガーで、EAGAIN になるまで受け取る
     bool selects = false; // select を使う
-    bool idles = false;   // 黙っている人を、一つ目の数のミリ秒で閉じる
-    bool limits = false;  // 二つ目の数までの人の相手をする
+    bool completes = false; // recv(2) も send(2) も、io_uring に頼む
+    bool idles = false;     // 黙っている人を、一つ目の数のミリ秒で閉じる
+    bool limits = false;    // 二つ目の数までの人の相手をする
     bool drains = false; // 止めても、みなが去るのを、三つ目の数のミリ秒まで待つ
     bool chats = false; // エコーでなく、届いた行をほかの人に送る (第11章)
     Process::Numbers numbers = {}; // 名前で渡せる数と、省いたときの値
@@ -121,6 +122,8 @@ struct Quiet : doctest::IReporter {
 
 // 確かめるのに要る what がある。なければ、CI では失敗とし、手もとでは、そう言うだけ。
 bool available(bool here, const std::string& what);
+// カーネルやコンテナーが io_uring を許している。
+bool ring_available();
 // 検査つきで作ったものは、メモリの量や速さが本物と違う。
 bool sanitized();
 // ThreadSanitizer つきのものは、自分でもスレッドを作り、シグナルのハンドラーを accept(2) が
