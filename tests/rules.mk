@@ -90,7 +90,7 @@ book-serve: book ## そのサイトを、手もとのブラウザーで見る
 	@cd build/book && python3 -m http.server -b 127.0.0.1 $(or $(PORT),8000)
 
 test-book: book ## そのサイトを、本物のブラウザーで確かめる (chromium が要る)
-	@npm --prefix docs test
+	@BASE='$(BASE)' npm --prefix docs test
 
 book-files: $(BUILD)/book.pdf $(BUILD)/book.epub ## ノートを一冊の PDF と EPUB にする (pandoc と chromium が要る)
 

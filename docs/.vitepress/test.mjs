@@ -6,6 +6,7 @@ import { after, before, test } from 'node:test'
 import { chromium } from 'playwright-core'
 
 const book = new URL('../../build/book/', import.meta.url)
+const base = process.env.BASE || '/' // make book と同じ
 const axe = readFileSync(new URL('../node_modules/axe-core/axe.min.js', import.meta.url), 'utf8')
 const types = { html: 'text/html', js: 'text/javascript', css: 'text/css', svg: 'image/svg+xml' }
 const pages = readdirSync(book, { recursive: true }).filter((file) => file.endsWith('.html') && file !== '404.html')
@@ -17,7 +18,8 @@ before(async () => {
   server = createServer((request, response) => {
     const path = decodeURI(new URL(request.url, 'http://site').pathname).replace(/\/$/, '/index.html')
     try {
-      const body = readFileSync(new URL('.' + path, book))
+      assert.ok(path.startsWith(base))
+      const body = readFileSync(new URL(path.slice(base.length), book))
       response.writeHead(200, { 'Content-Type': types[path.split('.').pop()] ?? 'application/octet-stream' })
       response.end(body)
     } catch {
@@ -25,7 +27,7 @@ before(async () => {
     }
   })
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
-  site = `http://127.0.0.1:${server.address().port}/`
+  site = `http://127.0.0.1:${server.address().port}${base}`
   browser = await chromium.launch({ executablePath: process.env.CHROMIUM || '/usr/bin/chromium', args: ['--no-sandbox'] })
 })
 
@@ -79,7 +81,7 @@ test('どのページも、どの幅でも、明るくても暗くても、は�
 
 test('どのリンクにも、先のページと見出しがある', async () => {
   await visit('index.html', async (page) => {
-    const broken = await page.evaluate(async (paths) => {
+    const broken = await page.evaluate(async ([paths, base]) => {
       const documents = {}
       for (const path of paths) {
         documents[path] = new DOMParser().parseFromString(await (await fetch(path)).text(), 'text/html')
@@ -89,12 +91,12 @@ test('どのリンクにも、先のページと見出しがある', async () =>
           .map((link) => new URL(link.getAttribute('href'), new URL(path, location.href)))
           .filter((url) => url.origin === location.origin)
           .filter((url) => {
-            const target = documents[decodeURI(url.pathname).slice(1) || 'index.html']
+            const target = url.pathname.startsWith(base) && documents[decodeURI(url.pathname).slice(base.length) || 'index.html']
             const id = decodeURIComponent(url.hash.slice(1))
             return !target || (id !== '' && !target.getElementById(id))
           })
           .map((url) => `${path} → ${decodeURI(url.href)}`))
-    }, pages)
+    }, [pages, base])
     assert.deepEqual(broken, [])
   })
 })
@@ -109,7 +111,7 @@ test('「次へ」だけで、初めから終わりまで歩ける', async () =>
       await next.click()
       await page.waitForURL((url) => url.href !== back)
       await page.waitForSelector(`.pager-link.prev[href="${new URL(back).pathname}"], .pager-link.prev[href="${new URL(back).pathname.replace(/index\.html$/, '')}"]`)
-      walked.push(decodeURI(new URL(page.url()).pathname).slice(1))
+      walked.push(decodeURI(new URL(page.url()).pathname).slice(base.length))
     }
     assert.deepEqual([...new Set(walked)].sort(), notes)
   })
@@ -155,7 +157,7 @@ test('予想の問いに、キーボードだけで十回答えられる', async
 test('すべて答えた章には、目次で印がつく', async () => {
   await visit('02-fork.html', async (page) => {
     for (const question of await page.$$('.prediction .skip')) await question.click()
-    assert.equal(await page.$eval('.VPSidebar a.link.done', (link) => new URL(link.href).pathname), '/02-fork.html')
+    assert.equal(await page.$eval('.VPSidebar a.link.done', (link) => new URL(link.href).pathname), base + '02-fork.html')
   })
 })
 
@@ -202,7 +204,7 @@ test('検索は、その語のある節をすべて、ほとんどはそれだ�
   const queries = readFileSync(new URL('queries.txt', import.meta.url), 'utf8').trim().split('\n')
   assert.equal(queries.length, 40)
   await visit('index.html', async (page) => {
-    const sections = await page.evaluate(async (paths) => {
+    const sections = await page.evaluate(async ([paths, base]) => {
       const found = []
       for (const path of paths) {
         const parsed = new DOMParser().parseFromString(await (await fetch(path)).text(), 'text/html')
@@ -212,21 +214,23 @@ test('検索は、その語のある節をすべて、ほとんどはそれだ�
         const walker = parsed.createTreeWalker(parsed.querySelector('.vp-doc'), NodeFilter.SHOW_ALL)
         while (walker.nextNode()) {
           const node = walker.currentNode
-          if (headings.has(node)) found.push((section = { place: `/${path}#${node.id}`.replace('index.html', ''), text: '' }))
+          if (headings.has(node)) found.push((section = { place: `${base}${path}#${node.id}`.replace('index.html', ''), text: '' }))
           else if (section && node.nodeType === Node.TEXT_NODE) section.text += node.data
         }
       }
       return found
-    }, notes)
+    }, [notes, base])
     await page.keyboard.press('Control+k')
     let exact = 0
     for (const query of queries) {
       const plain = query.normalize('NFKC').toLowerCase()
       const expected = sections.filter(({ text }) => text.normalize('NFKC').toLowerCase().includes(plain)).map(({ place }) => place)
       assert.ok(expected.length >= 1 && expected.length <= 16, `${query}: ${expected.length} 節にある`)
+      // 検索の箱は、打ち終えてしばらくしてから探す。前の語の結果が消えてから、この語の結果を待つ。
+      await page.fill('.search-input', 'どこにもない語')
+      await page.locator('.no-results').waitFor()
       await page.fill('.search-input', query)
-      await page.waitForFunction((text) => document.querySelector('.search-input').value === text, query)
-      await page.waitForTimeout(400) // 検索の箱は、打ち終えてから 200 ミリ秒待つ
+      await page.locator('.result').first().waitFor()
       const actual = await page.$$eval('.result', (links) => links.map((link) => decodeURIComponent(new URL(link.href).pathname + new URL(link.href).hash)))
       assert.deepEqual(expected.filter((place) => !actual.includes(place)), [], query)
       exact += actual.length === expected.length
