@@ -66,6 +66,12 @@ test('どのページも、どの幅でも、明るくても暗くても、は�
           await page.setViewportSize({ width, height: 900 })
           const wide = await page.evaluate(() => document.documentElement.scrollWidth)
           assert.ok(wide <= width, `${path}: 横にはみ出す: ${wide} > ${width}`)
+          if (width > 375) continue
+          const hidden = await page.evaluate(() => [...document.querySelectorAll('.typed-buttons')].filter((buttons) => {
+            const code = buttons.parentElement.querySelector('code')
+            return code.checkVisibility() && buttons.getBoundingClientRect().bottom > code.getBoundingClientRect().top
+          }).length)
+          assert.equal(hidden, 0, `${path}: ボタンに隠れた例がある`)
         }
       }
       const missing = await page.evaluate(async () => {
