@@ -47,12 +47,20 @@ class Question:
         found = next(filter(None, map(self.pattern.search, output)), None)
         return ('はい' if found else 'いいえ') if self.yes else found and found[1]
 
+    @staticmethod
+    def plain(text):
+        """全角と半角、大文字と小文字、空白の違いをなくす。"""
+        text = ''.join(unicodedata.normalize('NFKC', text).casefold().split())
+        return {'y': 'はい', 'yes': 'はい', 'n': 'いいえ', 'no': 'いいえ'}.get(text, text)
+
+    def understands(self, text):
+        """読み手の打った text が、問いの答え方に合うかどうか。"""
+        return not self.yes or self.plain(text) in ('はい', 'いいえ')
+
     def accepts(self, text, answer):
-        """読み手の打った text が、答えに当たるかどうか。全角と半角、大文字と小文字、空白は問わない。"""
-        text, answer = (''.join(unicodedata.normalize('NFKC', each).casefold().split()) for each in (text, answer))
-        if self.yes:
-            text = {'y': 'はい', 'yes': 'はい', 'n': 'いいえ', 'no': 'いいえ'}.get(text, text)
-        elif answer.isdigit():
+        """読み手の打った text が、答えに当たるかどうか。"""
+        text, answer = self.plain(text), self.plain(answer)
+        if answer.isdigit():
             text = re.sub(r'[^\d]*(\d+)[^\d]*', r'\1', text)  # 「3 行」でもよい
         return text == answer
 

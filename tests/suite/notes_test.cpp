@@ -164,6 +164,38 @@ TEST_SUITE("notes") {
                 REQUIRE(at != std::string::npos);
             }
         }
+        SUBCASE("答え方の違うもの、飛ばすもの、字下げ") {
+            const std::string indented = "```console\n$ printf '%9sx\\n-%9sy\\n' '' ''\n"
+                                         "         x\n-         y\n```\n";
+            std::ofstream(note) << ask("はい /^3/") << session << ask("いいえ /^4/") << session
+                                << ask("数 /./") << session << indented << ask("はい /x/")
+                                << indented;
+            std::ofstream(answers) << "2\nもちろん\nはい\n\n3 行くらい\nn\n";
+            Process process = check(copy.root, {"--predict", note}, {.input = answers});
+            CHECK(process.wait() == 0);
+            const std::string output = process.output();
+            INFO(output);
+            const std::string hint = "はい か いいえ (y か n) で答えてください";
+            CHECK(output.find(hint) != std::string::npos);
+            CHECK(output.find(hint) == output.rfind(hint)); // 一つの問いに一度だけ言う
+            CHECK(output.find("○ 答えは はい\n") != std::string::npos);
+            CHECK(output.find("－ 答えは いいえ\n") != std::string::npos);
+            CHECK(output.find("             x\n    -         y\n") != std::string::npos);
+            CHECK(output.find("3 問のうち、1 問が当たりました、1 問を飛ばしました\n") !=
+                  std::string::npos);
+        }
+        SUBCASE("考えている間に、端末の例の時間は過ぎない") {
+            std::ofstream(note) << start << ask("はい /^made$/")
+                                << "```console\n$ echo > made; ls made\nmade\n```\n";
+            // 答える人は、問いのあとの例が動くまで考える。動かなければ、10 秒であきらめる。
+            Process process(
+                {"/bin/sh", "-c",
+                 "cd \"$0\" && for i in $(seq 100); do [ -e made ] && echo y && exit; "
+                 "sleep 0.1; done | python3 tests/notes/check_notes.py --predict \"$1\"",
+                 copy.root, note});
+            CHECK(process.wait() == 0);
+            CHECK(process.output().find("1 問のうち、1 問が当たりました\n") != std::string::npos);
+        }
         SUBCASE("いくつもの端末を、一つの囲みに書いたもの") {
             const std::string several = "```console\nA$ cat\nB$ seq 2\nB: 1\nB: 2\nA> hi\nA: hi\n"
                                         "A> ^D\n```\n";
@@ -209,5 +241,27 @@ TEST_SUITE("notes") {
                 CHECK(process.output().find("docs/99-predict.md:6: 予想の問い") == 0);
             }
         }
+    }
+
+    TEST_CASE("make check EXERCISE は、初めに何をしているかを言い、道具がなければ正解と言わない") {
+        const Copy copy;
+        copy.edit("tests/notes/terminal.py", "{'strace', ", "{'no-such-tool', 'strace', ");
+        std::filesystem::create_directory(copy.root / "build");
+        const auto exercise = [&](const std::string& example) {
+            std::ofstream(copy.root / "tests/answers/99-1.patch")
+                << "Chapter: 01-iterative\n\n```console\n" + example + "```\n\n--- a/x\n";
+            return Process(
+                {"/bin/sh", "-c", "cd \"$0\" && sh tests/check/exercise.sh build 99-1", copy.root});
+        };
+        Process right = exercise("A$ echo x\nA: x\n");
+        CHECK(right.wait() == 0);
+        CHECK(right.output().starts_with("練習問題 99-1 の端末の例を動かしています"));
+        CHECK(right.output().ends_with("正解です: 練習問題 99-1\n"));
+        Process wrong = exercise("A$ echo y\nA: x\n");
+        CHECK(wrong.wait() == 1);
+        Process missing = exercise("A$ no-such-tool x\n");
+        CHECK(missing.wait() == 2);
+        CHECK(missing.errors() ==
+              "確かめるのに要る no-such-tool がありません (make setup で入ります)\n");
     }
 }
