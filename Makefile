@@ -61,7 +61,7 @@ test: $(filter setup,$(MAKECMDGOALS)) ## すべてのテストを走らせる
 	@$(MAKE) -s $(PARALLEL) -k $(TESTED) || :
 	@$(BUILD)/tests --build=$(BUILD) $(SUITES) $(TEST_FLAGS)
 
-check: $(if $(SERVER),$(BUILD)/tests $(filter $(BINARIES),$(SERVER))) $(if $(EXERCISE),all) ## 自分のサーバーを確かめる (make check SERVER='./my-server {port}' CHAPTER=02 か EXERCISE=02-3)
+check: $(if $(SERVER),$(if $(wildcard $(BUILD)/tests),,first-check) $(BUILD)/tests $(filter $(BINARIES),$(SERVER))) $(if $(EXERCISE),all) ## 自分のサーバーを確かめる (make check SERVER='./my-server {port}' CHAPTER=02 か EXERCISE=02-3)
 	@sh tests/check/$(if $(EXERCISE),exercise.sh $(BUILD) $(EXERCISE),check.sh $(BUILD) $(or $(CHAPTER),01) $(TEST_FLAGS))
 
 bench: $(BINARIES) $(BUILD)/bench ## 接続と往復のコストを測って並べる (QUICK=1 で短く、CHAPTERS='05 06' で選ぶ、SERVERS='cmd {port}; ...' で追加)

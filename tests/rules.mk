@@ -121,6 +121,10 @@ $(BUILD)/mutant/% $(BUILD)/variant/% $(BUILD)/answer/%:
 
 # ---- 作り方
 
+.PHONY: first-check
+first-check:
+	@echo '確かめるためのテストをビルドしています (初めの一回だけ、1 分ほどかかります)'
+
 $(BUILD)/demo: $(BUILD)/obj/tests/demo/demo.o $(HARNESS)
 $(BUILD)/see: $(BUILD)/obj/tests/demo/see.o $(HARNESS)
 $(BUILD)/bench: $(BUILD)/obj/tests/bench/bench.o $(HARNESS)
