@@ -90,13 +90,21 @@ done
 
 # 端末の例は、答えでは成り立ち、もとの章では成り立たない。ポートが決まっているので、一つずつ動かす。
 examples=$(grep -l '^```console' tests/answers/*.patch)
-number=$((number + $(echo "$examples" | wc -l)))
+number=$((number + $(echo "$examples" | wc -l) + $(grep -c '|' tests/answers/wrong.txt)))
 for patch in $examples; do
     name=$(basename "$patch" .patch)
     said=$(sh tests/check/exercise.sh "$build" "$name" "$build/answer/$name" 2>&1) ||
         printf '× %s の例は、答えでも成り立たない\n%s\n' "$name" "$said"
     sh tests/check/exercise.sh "$build" "$name" | grep -q '期待したとおりに動きません' ||
         echo "× $name の例は、もとの章でも成り立つ"
+    # 答えを書き換えた、まちがった答えでも成り立たない。
+    grep "^$name|" tests/answers/wrong.txt | while IFS='|' read -r _ edit mistake; do
+        sed "$edit" "$patch" >"$tasks/wrong.patch"
+        ! cmp -s "$patch" "$tasks/wrong.patch" || echo "× $name の答えを書き換えない: $edit"
+        sh tests/check/patched.sh "$tasks/wrong" "$tasks/wrong.patch" "$2" "$build/obj" 2>&1
+        sh tests/check/exercise.sh "$build" "$name" "$tasks/wrong" | grep -q '期待したとおりに動きません' ||
+            echo "× $name の例は、まちがった答えでも成り立つ: $mistake"
+    done
 done >"$tasks/answers" &
 
 ls "$tasks"/*.task | xargs -P 3 -n 1 sh "$0" --one "$build" >"$tasks/problems"
