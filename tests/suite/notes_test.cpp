@@ -69,7 +69,7 @@ TEST_SUITE("notes") {
         CHECK(process.wait() == 0);
         CHECK(process.errors().empty());
         INFO(process.output());
-        CHECK(process.output().find("を確かめました") != std::string::npos);
+        CHECK(contains(process.output(), "を確かめました"));
     }
 
     TEST_CASE("一語でも違えば、ファイルと行を言って失敗する") {
@@ -99,8 +99,7 @@ TEST_SUITE("notes") {
                                         : check(copy.root, {copy.root / row.file});
             CHECK(process.wait() == 1);
             INFO(process.output());
-            CHECK(process.output().find(row.file + (":" + std::to_string(line)) + ":") !=
-                  std::string::npos);
+            CHECK(contains(process.output(), row.file + (":" + std::to_string(line)) + ":"));
         }
     }
 
@@ -176,13 +175,12 @@ TEST_SUITE("notes") {
             const std::string output = process.output();
             INFO(output);
             const std::string hint = "はい か いいえ (y か n) で答えてください";
-            CHECK(output.find(hint) != std::string::npos);
+            CHECK(contains(output, hint));
             CHECK(output.find(hint) == output.rfind(hint)); // 一つの問いに一度だけ言う
-            CHECK(output.find("○ 答えは はい\n") != std::string::npos);
-            CHECK(output.find("－ 答えは いいえ\n") != std::string::npos);
-            CHECK(output.find("             x\n    -         y\n") != std::string::npos);
-            CHECK(output.find("3 問のうち、1 問が当たりました、1 問を飛ばしました\n") !=
-                  std::string::npos);
+            CHECK(contains(output, "○ 答えは はい\n"));
+            CHECK(contains(output, "－ 答えは いいえ\n"));
+            CHECK(contains(output, "             x\n    -         y\n"));
+            CHECK(contains(output, "3 問のうち、1 問が当たりました、1 問を飛ばしました\n"));
         }
         SUBCASE("考えている間に、端末の例の時間は過ぎない") {
             std::ofstream(note) << start << ask("はい /^made$/")
@@ -194,7 +192,7 @@ TEST_SUITE("notes") {
                  "sleep 0.1; done | python3 tests/notes/check_notes.py --predict \"$1\"",
                  copy.root, note});
             CHECK(process.wait() == 0);
-            CHECK(process.output().find("1 問のうち、1 問が当たりました\n") != std::string::npos);
+            CHECK(contains(process.output(), "1 問のうち、1 問が当たりました\n"));
         }
         SUBCASE("いくつもの端末を、一つの囲みに書いたもの") {
             const std::string several = "```console\nA$ cat\nB$ seq 2\nB: 1\nB: 2\nA> hi\nA: hi\n"
@@ -222,8 +220,8 @@ TEST_SUITE("notes") {
             std::ofstream(answers) << "はい\n";
             Process process = check(copy.root, {"--predict", note}, {.input = answers});
             CHECK(process.wait() == 0);
-            CHECK(process.output().find("    A$ cat\n    B$ seq 2\n\n予想:") != std::string::npos);
-            CHECK(process.output().find("1 問のうち、1 問が当たりました") != std::string::npos);
+            CHECK(contains(process.output(), "    A$ cat\n    B$ seq 2\n\n予想:"));
+            CHECK(contains(process.output(), "1 問のうち、1 問が当たりました"));
         }
         SUBCASE("まちがった問い") {
             const std::string pid = "```console\n$ echo pid $$\npid 99999\n```\n";
