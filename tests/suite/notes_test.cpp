@@ -186,11 +186,10 @@ TEST_SUITE("notes") {
             std::ofstream(note) << start << ask("はい /^made$/")
                                 << "```console\n$ echo > made; ls made\nmade\n```\n";
             // 答える人は、問いのあとの例が動くまで考える。動かなければ、10 秒であきらめる。
-            Process process(
-                {"/bin/sh", "-c",
-                 "cd \"$0\" && for i in $(seq 100); do [ -e made ] && echo y && exit; "
-                 "sleep 0.1; done | python3 tests/notes/check_notes.py --predict \"$1\"",
-                 copy.root, note});
+            const std::string script =
+                "cd \"$0\" && for i in $(seq 100); do [ -e made ] && echo y && exit; sleep 0.1; "
+                "done | python3 tests/notes/check_notes.py --predict \"$1\"";
+            Process process({"/bin/sh", "-c", script, copy.root, note});
             CHECK(process.wait() == 0);
             CHECK(contains(process.output(), "1 問のうち、1 問が当たりました\n"));
         }
