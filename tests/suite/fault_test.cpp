@@ -522,7 +522,7 @@ TEST_SUITE("fault") {
             server.signal(SIGUSR2);
             settle(server);
             CHECK_THROWS(fill(server, *client, 1)); // 返事を読まず、残りを取っておかせる
-            CHECK(logged(server, address_of(*client) + " failed: Cannot allocate memory"));
+            CHECK(logged(server, address_of(*client) + " failed: " + std::strerror(ENOMEM)));
             greet(server.endpoint);
             CHECK(eventually([&] { return usage_of(server.pid()).descriptors == before; }));
         }
