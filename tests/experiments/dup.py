@@ -1,4 +1,4 @@
-# 登録したディスクリプタを閉じても、コピーが開いていれば epoll の登録は残る (docs/06-epoll.md)。
+# 登録したディスクリプタを閉じても、コピーが開いていれば epoll の登録は残る (docs/more/06-epoll.md)。
 import os
 import select
 
