@@ -202,7 +202,7 @@ TEST_SUITE("protocol") {
 
     TEST_CASE("二人目のクライアントは、第1章では待ち、ほかの章では待たない" *
               doctest::description("土台")) {
-        READ("01-iterative.md「3. 待たせているのは誰か」", "02-fork.md「2. もう C は待たない」");
+        READ("01-iterative.md「3. 待たせているのは誰か」", "02-fork.md「2. 第1章と同じ場面」");
         for (const Model& model : models()) {
             const Server server = start(model);
             settle(server);
