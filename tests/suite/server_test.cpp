@@ -55,7 +55,8 @@ TEST_SUITE("server") {
         for (const auto& patch : std::filesystem::directory_iterator("tests/variants")) {
             const std::string name = "variant/" + patch.path().stem().string();
             CAPTURE(name);
-            const bool built = std::filesystem::exists(build_directory + "/" + name);
+            const bool built =
+                std::filesystem::exists(std::filesystem::path(build_directory) / name);
             if (contains(read_text(patch.path()), "\nNeeds: ") && // カーネルかヘッダーが古い
                 (!ring_available() || !available(built, name))) {
                 continue;
