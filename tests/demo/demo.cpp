@@ -31,10 +31,10 @@ using std::chrono::milliseconds;
 using namespace std::chrono_literals;
 
 // talk の間隔と回数を変えたら、ここも変える。
-constexpr const char* headline = "三つのクライアント A, B, C が続けて接続し、"
+constexpr const char* headline = "三つのクライアントが続けて接続し、"
                                  "0.2 秒おきに 5 行ずつ送って切断する";
 
-// 一つのクライアントの一生。どれも、A が接続しはじめてからの秒数。
+// 一つのクライアントの一生。どれも、一人目が接続しはじめてからの秒数。
 struct Visit {
     char name;
     double connected; // 接続しはじめた
@@ -87,7 +87,7 @@ std::vector<Visit> measure(const std::string& program) {
     const Server server({program});
     const auto start = Clock::now();
     std::vector<std::future<Visit>> clients;
-    for (const char name : {'A', 'B', 'C'}) {
+    for (const char name : {'1', '2', '3'}) { // ノートの A, B, C は端末
         const double connected = seconds_since(start);
         clients.push_back(
             std::async(std::launch::async, talk, Client(server.endpoint), name, start, connected));
@@ -97,7 +97,7 @@ std::vector<Visit> measure(const std::string& program) {
     return visits;
 }
 
-// 何も送らない接続が silent 本あるところに A が来て、一言話す。返事は来るか。
+// 何も送らない接続が silent 本あるところに次の一人が来て、一言話す。返事は来るか。
 std::string measure_among_silent(const std::string& program) {
     const Server server({program});
     std::vector<Client> crowd;
@@ -107,14 +107,14 @@ std::string measure_among_silent(const std::string& program) {
     }
     eventually([&] { return server.asleep(); }); // 受け付け終えるのを待つ
     const auto start = Clock::now();
-    const Client a(server.endpoint);
-    a.send("A\n");
-    while (!a.has_something_to_read() && Clock::now() - start < patience) {
+    const Client next(server.endpoint);
+    next.send("1\n");
+    while (!next.has_something_to_read() && Clock::now() - start < patience) {
         std::this_thread::sleep_for(1ms);
     }
     std::ostringstream text;
-    text << "何も送らない接続が先に " << silent << " 本あると、A は ";
-    if (a.has_something_to_read()) {
+    text << "何も送らない接続が先に " << silent << " 本あると、次の一人は ";
+    if (next.has_something_to_read()) {
         text << std::ceil(seconds_since(start) * 1000) << " ミリ秒で返事をもらえた。";
     } else {
         text << patience.count() / 1000 << " 秒待っても返事をもらえなかった。";
@@ -138,16 +138,17 @@ std::string title_of(const std::string& program) {
 
 // 図の下の一行。章の番号からでなく、測った値から言う。
 std::string conclusion(const std::vector<Visit>& visits) {
+    const char* const people[] = {"一人目", "二人目", "三人目"};
     std::ostringstream text;
     text << std::fixed << std::setprecision(1);
     for (const Visit& visit : visits) {
         if (visit.waited()) {
-            text << (text.tellp() > 0 ? "、" : "") << visit.name << " は " << visit.waiting()
-                 << " 秒";
+            text << (text.tellp() > 0 ? "、" : "") << people[visit.name - '1'] << "は "
+                 << visit.waiting() << " 秒";
         }
     }
     const bool waited = text.tellp() > 0;
-    // 入れ替わりの瞬間は測り方で揺れるので、A が話しているまん中で数える。
+    // 入れ替わりの瞬間は測り方で揺れるので、一人目が話しているまん中で数える。
     const double middle = (visits[0].answered + visits[0].left) / 2;
     const auto together =
         std::ranges::count_if(visits, [&](const Visit& visit) { return visit.served_at(middle); });

@@ -21,8 +21,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
-const std::vector<std::string> scenes = {"起動",     "A が来る", "B が来る", "C が来る",
-                                         "A が帰る", "B が帰る", "C が帰る"};
+const std::vector<std::string> scenes = {"起動",         "一人目が来る", "二人目が来る",
+                                         "三人目が来る", "一人目が帰る", "二人目が帰る",
+                                         "三人目が帰る"};
 
 // 待つことの多いシステムコール。poll などは、CPU の種類によっては、ない。
 const std::map<long, std::string> calls = {
@@ -101,8 +102,8 @@ struct Visitor {
 
 std::vector<Lane> watch(const std::string& command) {
     const Server server = Server::foreign(command);
-    Visitor visitors[] = {{'A', {}}, {'B', {}}, {'C', {}}};
-    std::vector<Lane> lanes = {{"クライアント A"}, {"クライアント B"}, {"クライアント C"}};
+    Visitor visitors[] = {{'1', {}}, {'2', {}}, {'3', {}}};
+    std::vector<Lane> lanes = {{"一人目"}, {"二人目"}, {"三人目"}};
     std::map<std::string, Lane> tasks;
     std::vector<std::string> order;
     for (size_t scene = 0; scene < scenes.size(); ++scene) {
