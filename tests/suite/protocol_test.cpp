@@ -450,7 +450,7 @@ TEST_SUITE("protocol") {
 
     TEST_CASE("64 人までの相手をし、その次の人は、だれかが去るまで待つ" *
               doctest::description("方式")) {
-        READ("04-thread-pool.md「65 本目の接続はどこで待つか」");
+        READ("04-thread-pool.md「3. 64 のループと一つの待ち行列」");
         for (const Model& model : models_with(&Model::crew)) {
             const Server server = start(model);
             settle(server);
