@@ -237,7 +237,8 @@ TEST_SUITE("server") {
                                  "ulimit -n 60; exec \"$0\" 0 8</dev/null 9</dev/null",
                                  model.program},
                                 "", {.port = ""});
-            const size_t limit = 60 - 5 - 16 - 2 * static_cast<size_t>(model.loops);
+            const size_t limit =
+                60 - 5 - 16 - (model.completes ? 3 : 2) * static_cast<size_t>(model.loops);
             check_limit(model, server, limit);
             Process few = run(model.program, "--help", "ulimit -n 12");
             CHECK(few.wait() == 0);
