@@ -206,6 +206,15 @@ test('端末ごとのボタンは、そこで打つものだけをコピーす�
   }, { permissions: ['clipboard-read', 'clipboard-write'] })
 })
 
+test('差分は、字下げも空白もそのままのコードを見せる', async () => {
+  const code = readFileSync(new URL('../../chapters/10-coroutines/server.cpp', import.meta.url), 'utf8').split('\n')
+  await visit('diff/01-10.html', async (page) => {
+    const added = await page.$$eval('.line-by-line .d2h-ins .d2h-code-line-ctn', (lines) => lines.map((line) => line.textContent))
+    assert.ok(added.length > 100)
+    assert.deepEqual(added.filter((line) => !code.includes(line)), [])
+  })
+})
+
 test('検索は、その語のある節をすべて、ほとんどはそれだけを返す', async () => {
   const queries = readFileSync(new URL('queries.txt', import.meta.url), 'utf8').trim().split('\n')
   assert.equal(queries.length, 40)

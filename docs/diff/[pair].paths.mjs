@@ -13,6 +13,7 @@ function page(from, to) {
   const { stdout } = spawnSync('git', command, { cwd: root, encoding: 'utf8' })
   const show = (outputFormat) =>
     html(stdout, { outputFormat, drawFileList: false, matching: 'words' })
+      .replace(/<span class="d2h-code-line-ctn">(.*)<\/span>$/gm, '<pre class="d2h-code-line-ctn">$1</pre>') // Vue は、pre の外の空白を一つにする
       .replace(/\n\s*\n/g, '\n') // 空の行は、Markdown では HTML の終わり
       .replace(/<div class="d2h-file-(side-)?diff"/g, '$& tabindex="0"') // 横に動かせるところには、キーボードでも入れる
   return `# 第${Number(number(from))}章と第${Number(number(to))}章のサーバー
