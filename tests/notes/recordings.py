@@ -76,6 +76,6 @@ class Recorder:
 
     def save(self, path):
         with open(path, 'w', encoding='utf-8') as file:
-            json.dump({'date': datetime.date.today().isoformat(), 'kernel': f'Linux {platform.release()}',
+            json.dump({'date': datetime.date.today().isoformat(), 'kernel': f'Linux {platform.release().partition("-")[0]}',
                        'steps': self.steps}, file, ensure_ascii=False, indent=1)
             file.write('\n')
