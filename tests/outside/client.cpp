@@ -172,6 +172,15 @@ bool Client::has_something_to_read() const {
     return wait_for(fd(), POLLIN, 0) != 0;
 }
 
+bool Client::closed(std::string& received) const {
+    char bytes[4096];
+    ssize_t n = 0;
+    while ((n = recv(fd(), bytes, sizeof bytes, 0)) > 0) {
+        received.append(bytes, static_cast<std::size_t>(n));
+    }
+    return n == 0 || errno != EAGAIN;
+}
+
 void Client::finish_writing() const {
     shutdown(fd(), SHUT_WR);
 }

@@ -34,7 +34,8 @@ public:
     std::string receive_until_closed() const;
     std::string echo(std::string_view bytes) const; // 送り、同じ長さを受け取る
     bool has_something_to_read() const; // 待たずに調べる。閉じられたときも true
-    void finish_writing() const;        // FIN を送る (half-close)
+    bool closed(std::string& received) const; // 届いているものを足し、待たずに調べる
+    void finish_writing() const;              // FIN を送る (half-close)
     void close() { socket_.close(); }
     void reset(); // RST を送って閉じる
 

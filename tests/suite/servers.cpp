@@ -183,9 +183,7 @@ const std::vector<Model>& models() {
 
 namespace {
 
-std::vector<Model> choose(bool chats, bool Model::*what) {
-    std::vector<Model> chosen = every_model();
-    std::erase_if(chosen, [&](const Model& model) { return model.chats != chats; });
+std::vector<Model> choose(std::vector<Model> chosen, bool Model::*what) {
     for (const auto& [untold, cause] : causes) {
         unchecked = untold == what && !chosen.empty() ? cause : unchecked;
     }
@@ -196,7 +194,7 @@ std::vector<Model> choose(bool chats, bool Model::*what) {
 } // namespace
 
 std::vector<Model> models_with(bool Model::*what) {
-    return choose(false, what);
+    return choose(models(), what);
 }
 
 std::vector<Model> models_with(const std::function<bool(const Model&)>& wanted) {
@@ -206,7 +204,13 @@ std::vector<Model> models_with(const std::function<bool(const Model&)>& wanted) 
 }
 
 std::vector<Model> chats_with(bool Model::*what) {
-    return choose(true, what);
+    std::vector<Model> chosen = every_model();
+    std::erase_if(chosen, std::not_fn(&Model::chats));
+    return choose(std::move(chosen), what);
+}
+
+std::vector<Model> every_model_with(bool Model::*what) {
+    return choose(every_model(), what);
 }
 
 std::string place(std::initializer_list<const char*> places) {
@@ -319,6 +323,27 @@ Client greet(const Endpoint& server, const std::string& words) {
     Client client(server);
     check_echo(client, words);
     return client;
+}
+
+Client greet(const Model& model, const Server& server) {
+    if (!model.chats) {
+        return greet(server.endpoint);
+    }
+    Client client(server.endpoint);
+    settle(server);
+    return client;
+}
+
+void check_served(const Model& model, const Server& server, const Client& client) {
+    if (!model.chats) {
+        check_echo(client, "hello");
+        return;
+    }
+    const Client next(server.endpoint);
+    next.finish_writing();
+    const std::string expected = address_of(next) + " joined\n" + address_of(next) + " left\n";
+    const std::string received = client.receive(expected.size());
+    REQUIRE_MESSAGE(received == expected, "届いたのは \"" << received << "\"");
 }
 
 std::vector<Client> crowd(const Server& server, int number) {

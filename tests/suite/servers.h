@@ -48,7 +48,8 @@ const std::vector<Model>& every_model();
 const std::vector<Model>& models();                // そのうち、エコーサーバー
 std::vector<Model> models_with(bool Model::*what); // そのうち、what のもの
 std::vector<Model> models_with(const std::function<bool(const Model&)>& wanted);
-std::vector<Model> chats_with(bool Model::*what); // チャットのうち、what のもの
+std::vector<Model> chats_with(bool Model::*what);       // チャットのうち、what のもの
+std::vector<Model> every_model_with(bool Model::*what); // どちらも
 
 // サーバーを起こす。ours でなければ、空いているポートを選んで渡し、待ち受けるまで待つ。
 Server start(const Model& model, const Process::Options& options = {});
@@ -84,6 +85,9 @@ std::optional<TcpSocket> connection(const Server& server, const std::string& cli
 // 送ったバイトが、そのまま返ってくることを確かめる。
 void check_echo(const Client& client, const std::string& sent);
 Client greet(const Endpoint& server, const std::string& words = "hello"); // つないで、話しかける
+Client greet(const Model& model, const Server& server); // チャットなら、部屋に入る
+// 相手をしてもらっている。チャットなら、次の人が来て去ったことが、次に届く。
+void check_served(const Model& model, const Server& server, const Client& client);
 // number 人がつないでから、みなが違うことを言い、それぞれに、それが返る。
 std::vector<Client> crowd(const Server& server, int number);
 // 返事を受け取らずに送り、サーバーをその send(2) で待たせる。サーバーが遅いだけなら、眠っては
