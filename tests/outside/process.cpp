@@ -383,7 +383,8 @@ Server::Server(const std::string& command, Place place, Options options)
         }
         return !running();
     };
-    // 起動には時間がかかることもあるので、deadline が短くても待つ。
+    // 起動には時間がかかることもあるので、deadline が短くても、前のサーバーが終わっていても待つ。
+    present = nullptr;
     const bool listening = eventually(listens, std::max(deadline, std::chrono::seconds{30}));
     eventually([this] { return asleep(); }, std::chrono::seconds{1}); // 待ち受けてから裏へ回るもの
     if (end_daemons()) {
