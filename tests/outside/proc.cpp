@@ -2,24 +2,22 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <dirent.h>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <netinet/tcp.h>
 #include <sstream>
+#include <system_error>
 #include <unistd.h>
 
 namespace {
 
 std::vector<std::string> entries(const std::string& directory) {
     std::vector<std::string> names;
-    if (DIR* const dir = opendir(directory.c_str())) {
-        while (const dirent* const entry = readdir(dir)) {
-            if (entry->d_name[0] != '.') {
-                names.emplace_back(entry->d_name);
-            }
-        }
-        closedir(dir);
+    std::error_code gone; // なければ空で、読んでいる間になくなれば、そこまで
+    for (std::filesystem::directory_iterator entry(directory, gone), end; entry != end;
+         entry.increment(gone)) {
+        names.push_back(entry->path().filename());
     }
     return names;
 }
@@ -37,23 +35,31 @@ std::vector<pid_t> processes(const std::function<bool(const Stat&)>& wanted) {
 } // namespace
 
 std::string read_text(const std::string& path) {
-    std::ifstream file(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(file), {}};
+    std::ostringstream text;
+    text << std::ifstream(path, std::ios::binary).rdbuf();
+    return std::move(text).str();
+}
+
+Usage usage_of(const std::vector<pid_t>& pids) {
+    Usage usage;
+    for (const pid_t pid : pids) {
+        const std::string proc = "/proc/" + std::to_string(pid);
+        usage.descriptors += static_cast<int>(entries(proc + "/fd").size());
+        usage.threads += static_cast<int>(entries(proc + "/task").size());
+        long pages[2] = {};
+        std::ifstream(proc + "/statm") >> pages[0] >> pages[1];
+        usage.virtual_kib += pages[0] * (sysconf(_SC_PAGESIZE) / 1024);
+        usage.resident_kib += pages[1] * (sysconf(_SC_PAGESIZE) / 1024);
+        const Stat stat = stat_of(std::to_string(pid));
+        usage.processes += stat.state == 0 ? 0 : 1;
+        usage.zombies += stat.state == 'Z' ? 1 : 0;
+        usage.cpu_seconds += stat.cpu_seconds;
+    }
+    return usage;
 }
 
 Usage usage_of(pid_t pid) {
-    const std::string proc = "/proc/" + std::to_string(pid);
-    Usage usage;
-    usage.descriptors = static_cast<int>(entries(proc + "/fd").size());
-    usage.threads = static_cast<int>(entries(proc + "/task").size());
-    std::ifstream(proc + "/statm") >> usage.virtual_kib >> usage.resident_kib;
-    usage.virtual_kib *= sysconf(_SC_PAGESIZE) / 1024;
-    usage.resident_kib *= sysconf(_SC_PAGESIZE) / 1024;
-    const Stat stat = stat_of(std::to_string(pid));
-    usage.processes = stat.state == 0 ? 0 : 1;
-    usage.zombies = stat.state == 'Z' ? 1 : 0;
-    usage.cpu_seconds = stat.cpu_seconds;
-    return usage;
+    return usage_of(std::vector{pid});
 }
 
 char state_of(pid_t pid) {
@@ -153,7 +159,7 @@ bool holds_socket(pid_t pid, unsigned long inode) {
     const std::string directory = "/proc/" + std::to_string(pid) + "/fd/";
     const std::string wanted = "socket:[" + std::to_string(inode) + "]";
     return std::ranges::any_of(entries(directory), [&](const std::string& fd) {
-        char link[64] = {};
-        return readlink((directory + fd).c_str(), link, sizeof link - 1) > 0 && link == wanted;
+        std::error_code gone;
+        return std::filesystem::read_symlink(directory + fd, gone) == wanted;
     });
 }

@@ -24,6 +24,7 @@ struct Usage {
     }
 };
 Usage usage_of(pid_t pid);
+Usage usage_of(const std::vector<pid_t>& pids); // すべてを足したもの
 
 char state_of(pid_t pid); // 'R' 実行中, 'S' 待ち, 'T' 停止中, 'Z' ゾンビ。いなければ 0
 bool has_ended(pid_t pid); // いないか、回収されるのを待っている

@@ -27,16 +27,7 @@ Socket temporary_file() {
 }
 
 std::string contents(const Socket& file) {
-    std::string text;
-    char buffer[65536];
-    for (off_t offset = 0;;) {
-        const ssize_t n = pread(file.fd(), buffer, sizeof buffer, offset);
-        if (n <= 0) {
-            return text;
-        }
-        text.append(buffer, static_cast<size_t>(n));
-        offset += n;
-    }
+    return read_text("/proc/self/fd/" + std::to_string(file.fd()));
 }
 
 // 終わらせるべきグループ。Ctrl-C で止められたときも、残していかない。
@@ -65,11 +56,9 @@ void end_groups(int number) {
 }();
 
 void change_group(pid_t from, pid_t to) {
-    for (volatile std::sig_atomic_t& group : groups) {
-        if (group == from) {
-            group = to;
-            return;
-        }
+    auto* const group = std::ranges::find(groups, from);
+    if (group != std::end(groups)) {
+        *group = to;
     }
 }
 
@@ -218,18 +207,7 @@ std::vector<pid_t> Process::family() const {
 }
 
 Usage Process::usage() const {
-    Usage total;
-    for (const pid_t pid : family()) {
-        const Usage usage = usage_of(pid);
-        total.descriptors += usage.descriptors;
-        total.threads += usage.threads;
-        total.resident_kib += usage.resident_kib;
-        total.virtual_kib += usage.virtual_kib;
-        total.processes += usage.processes;
-        total.zombies += usage.zombies;
-        total.cpu_seconds += usage.cpu_seconds;
-    }
-    return total;
+    return usage_of(family());
 }
 
 void Process::stop() const {

@@ -7,14 +7,8 @@
 
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 
 namespace {
-
-std::string contents_of(const std::filesystem::path& path) {
-    std::ifstream file(path);
-    return {std::istreambuf_iterator<char>(file), {}};
-}
 
 // リポジトリのコピー。消えるときに消す。
 struct Copy {
@@ -43,7 +37,7 @@ struct Copy {
 
     // ファイルの中の from を、初めの一つだけ to に変える。変えた行の番号を返す。
     int edit(const std::string& file, const std::string& from, const std::string& to) const {
-        std::string text = contents_of(root / file);
+        std::string text = read_text(root / file);
         const size_t at = text.find(from);
         REQUIRE(at != std::string::npos);
         const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<long>(at), '\n');
@@ -125,7 +119,7 @@ TEST_SUITE("notes") {
         const std::string wrong = start + "1,300 µs / – | 0.20 KiB (一本) | 1 本 |\n";
         CHECK(problem(wrong, false).starts_with("docs/99-table.md:9: docs/record.csv と違"));
         CHECK(problem(wrong, true).starts_with("docs/99-table.md:9: 書き換えました"));
-        CHECK(contents_of(note) == good);
+        CHECK(read_text(note) == good);
         for (const std::string& bad :
              {start + "1,200 µs / 3 µs | 0.20 KiB | 1 本 |\n", "| 方式 | 接続一本の |\n" + good,
               std::string("<!-- 測定: 環境 -->\n| 項目 | 値 |\n|---|---|\n| CPU | y |\n")}) {
