@@ -175,42 +175,31 @@ const std::vector<Model>& every_model() {
     return chosen;
 }
 
-const std::vector<Model>& models() {
-    static std::vector<Model> chosen = every_model();
-    std::erase_if(chosen, &Model::chats);
-    return chosen;
-}
-
-namespace {
-
-std::vector<Model> choose(std::vector<Model> chosen, bool Model::*what) {
-    for (const auto& [untold, cause] : causes) {
-        unchecked = untold == what && !chosen.empty() ? cause : unchecked;
+std::vector<Model> every_model_with(const std::function<bool(const Model&)>& wanted) {
+    std::vector<Model> chosen;
+    for (const Model& model : every_model()) {
+        if (wanted(model)) {
+            chosen.push_back(model);
+        }
+        for (const auto& [untold, cause] : causes) { // SERVER に書いてあれば、確かめた
+            Model told = model;
+            told.*untold = true;
+            unchecked = !wanted(model) && wanted(told) ? cause : unchecked;
+        }
     }
-    std::erase_if(chosen, [&](const Model& model) { return !(model.*what); });
     return chosen;
 }
 
-} // namespace
-
-std::vector<Model> models_with(bool Model::*what) {
-    return choose(models(), what);
+std::vector<Model> models() {
+    return models_with([](const Model&) { return true; });
 }
 
 std::vector<Model> models_with(const std::function<bool(const Model&)>& wanted) {
-    std::vector<Model> chosen;
-    std::ranges::copy_if(models(), std::back_inserter(chosen), wanted);
-    return chosen;
+    return every_model_with([&](const Model& model) { return !model.chats && wanted(model); });
 }
 
-std::vector<Model> chats_with(bool Model::*what) {
-    std::vector<Model> chosen = every_model();
-    std::erase_if(chosen, std::not_fn(&Model::chats));
-    return choose(std::move(chosen), what);
-}
-
-std::vector<Model> every_model_with(bool Model::*what) {
-    return choose(every_model(), what);
+std::vector<Model> chats_with(const std::function<bool(const Model&)>& wanted) {
+    return every_model_with([&](const Model& model) { return model.chats && wanted(model); });
 }
 
 std::string place(std::initializer_list<const char*> places) {

@@ -45,11 +45,11 @@ struct Model {
 };
 
 const std::vector<Model>& every_model();
-const std::vector<Model>& models();                // そのうち、エコーサーバー
-std::vector<Model> models_with(bool Model::*what); // そのうち、what のもの
+std::vector<Model> models(); // そのうち、エコーサーバー
+// エコーサーバーかチャットかどちらものうち、&Model::forks のように言われたもの。
 std::vector<Model> models_with(const std::function<bool(const Model&)>& wanted);
-std::vector<Model> chats_with(bool Model::*what);       // チャットのうち、what のもの
-std::vector<Model> every_model_with(bool Model::*what); // どちらも
+std::vector<Model> chats_with(const std::function<bool(const Model&)>& wanted);
+std::vector<Model> every_model_with(const std::function<bool(const Model&)>& wanted);
 
 // サーバーを起こす。ours でなければ、空いているポートを選んで渡し、待ち受けるまで待つ。
 Server start(const Model& model, const Process::Options& options = {});
