@@ -12,7 +12,6 @@
 #include <fstream>
 #include <future>
 #include <glob.h>
-#include <netinet/tcp.h>
 #include <sys/ioctl.h>
 #include <thread>
 #include <unistd.h>
@@ -74,11 +73,6 @@ size_t loops(const Model& model) {
 
 std::string timed_out(const Client& client) {
     return " " + address_of(client) + " failed: " + std::strerror(ETIMEDOUT);
-}
-
-bool listens(const Server& server) {
-    return std::ranges::any_of(tcp_sockets(port_of(server.endpoint)),
-                               [](const TcpSocket& tcp) { return tcp.state == TCP_LISTEN; });
 }
 
 // サーバーが client から読み終えたバイト数。そのうちの sent バイトを client は送った。
@@ -523,8 +517,9 @@ TEST_SUITE("protocol of limits") {
                 REQUIRE_MESSAGE(idle.receive_until_closed().empty(), // 送る向きだけが閉じる
                                 "話していない人に、何かを送った");
                 idle.send("too late");
-                REQUIRE_MESSAGE(eventually([&] { return !listens(server); }),
-                                "待ち受けつづけている");
+                REQUIRE_MESSAGE(
+                    eventually([&] { return listening_inodes(port_of(server.endpoint)).empty(); }),
+                    "待ち受けつづけている");
                 CHECK((!model.ours || eventually([&] { return server.asleep(); })));
                 REQUIRE_MESSAGE(!has_ended(server.listener), "まだ人がいるのに、すぐに終わった");
                 const StreamResult result = stalled.receive_random_stream(1, read);
