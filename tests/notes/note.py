@@ -86,14 +86,21 @@ class Step:
         return [line if line in DOTS or not self.terminal else f'{self.terminal}: {line}'.rstrip() for line in lines]
 
 
-def transcript_steps(block):
-    """いくつもの端末を、起きた順に一つの囲みに書いたもの。どの行にも、端末の文字と印 ($ > :) がある。"""
-    steps = []
+def steps_of(block):
+    """ブロックを、起きた順の Step に分ける。いくつもの端末を一つの囲みに書いたものは、どの行にも、端末の文字と
+    印 ($ > :) がある。一つしか使わないものは、打つコマンドに $ があるだけ。"""
+    steps, several = [], block.transcript()
     for offset, line in enumerate(block.lines, 1):
-        signed = SIGN.fullmatch(line)
-        terminal, sign, text = signed.groups(default='') if signed else (steps[-1].terminal if steps else 'A', ':', line)
+        signed = SIGN.fullmatch(line) if several else None
+        if signed:
+            terminal, sign, text = signed.groups(default='')
+        else:
+            command = not several and line.startswith('$ ')
+            terminal = (steps[-1].terminal if steps else 'A') if several else ''
+            sign, text = ('$', line[2:]) if command else (':', line)
         last = steps[-1] if steps else None
-        if sign == '>' and last and last.command and last.terminal == terminal and last.text.endswith('\\') and not last.shown:
+        if ((sign == '>' or not several) and last and last.command and last.terminal == terminal
+                and last.text.endswith('\\') and not last.shown):
             last.text += '\n' + text
         elif sign == '$':
             steps.append(Step(offset, f'$ {text}', terminal))
@@ -109,20 +116,6 @@ def transcript_steps(block):
                 steps.append(place)
             place.shown.append((offset, text))
     return steps
-
-
-def steps_of(block):
-    if block.transcript():
-        return transcript_steps(block)
-    steps = [Step(1, None)]
-    for offset, line in enumerate(block.lines, 1):
-        if steps[-1].command and steps[-1].text.endswith('\\') and not steps[-1].shown:
-            steps[-1].text += '\n' + line
-        elif line.startswith('$ '):
-            steps.append(Step(offset, line))
-        elif not JOB_NOTICE.match(line):
-            steps[-1].shown.append((offset, line))
-    return steps if steps[0].shown else steps[1:]
 
 
 class Block:

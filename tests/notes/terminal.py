@@ -24,9 +24,7 @@ TOKENS = [
     ('ポート', r'htons\((\d{5})\)'),
     ('番号', r'(?<![A-Za-z])(?:pid|tid|child)[ =]+(\d+)(?![\dx])'),
     ('時間', r'si_(?:uid|utime|stime)=(\d+)'),
-    ('番号', r'parent_tid=\[(\d+)\]'),  # strace の clone3
     ('番号', r'FUTEX_\w+, (\d+), NULL'),
-    ('番号', r'(?:WNOHANG, NULL|\}, 88)\) = (\d{2,})$'),  # strace の fork() = 4022
     ('番号', r'^(\d+) +(?=\w+\(|<\.\.\.|---|\+\+\+)'),  # strace -o の行の初めの PID
     ('アドレス', r'(0x[0-9a-f]{6,})'),
 ]
