@@ -56,8 +56,8 @@ void end_groups(int number) {
 }();
 
 void change_group(pid_t from, pid_t to) {
-    auto* const group = std::ranges::find(groups, from);
-    if (group != std::end(groups)) {
+    const auto is_from = [from](std::sig_atomic_t group) { return group == from; };
+    if (auto* const group = std::ranges::find_if(groups, is_from); group != std::end(groups)) {
         *group = to;
     }
 }
@@ -67,7 +67,8 @@ bool end_daemons() {
     bool found = false;
     for (const pid_t child : children_of(getpid())) {
         const pid_t group = stat_of(std::to_string(child)).group;
-        if (group != getpgrp() && std::ranges::find(groups, group) == std::end(groups)) {
+        const auto is_it = [group](std::sig_atomic_t each) { return each == group; };
+        if (group != getpgrp() && std::ranges::none_of(groups, is_it)) {
             kill(-group, SIGKILL);
             waitpid(child, nullptr, 0);
             found = true;
