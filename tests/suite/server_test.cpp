@@ -105,7 +105,7 @@ TEST_SUITE("server") {
                 {"80abc", "error: port \"80abc\" is not a number from 0 to 65535\n"},
                 {"0 localhost", "error: address \"localhost\" is neither IPv4 nor IPv6\n"},
                 {"0 127.0.0.1 1", ""},
-                {"0 --nothing 1", "--nothing"}, // 理由の言葉は getopt_long(3) のもの
+                {"0 --nothing 1", "nothing"}, // 理由の言葉は getopt_long(3) のもの
                 {"-1", "1"},
             };
             for (const auto& [name, otherwise] : model.numbers) {
