@@ -357,7 +357,8 @@ TEST_SUITE("fault") {
             leaving.reset();
             server.resume();
             CHECK(logged(server, "serving " + peer + " failed: Broken pipe\n"));
-            const std::string told = peer + " joined\n" + peer + " left\n";
+            std::string told = peer + " joined\n";
+            told += peer + " left\n";
             CHECK(speaker.receive(told.size()) == told);
         }
     }
