@@ -532,6 +532,7 @@ TEST_SUITE("protocol") {
             };
             const int more = connections * 3 / 4;
             connect_and_leave(connections - more); // 使い回すメモリがそろう
+            settle(server);                        // 作っておくものがそろう
             const Usage before = server.usage();
             const long resident = usage_of(server.pid()).resident_kib;
             connect_and_leave(more);
