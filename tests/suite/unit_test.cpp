@@ -143,6 +143,15 @@ TEST_SUITE("unit") {
                   std::generic_category().message(EADDRINUSE));
     }
 
+    TEST_CASE("つなぐ先に待ち受けがなければ、そう分かる") {
+        Socket gone = create_tcp_server_socket(*parse_endpoint("0", "127.0.0.1"));
+        const Endpoint endpoint = endpoint_of(gone);
+        gone.close();
+        CHECK(reason([&] { create_tcp_client_socket(endpoint); }) ==
+              std::string("connect ") + to_text(endpoint).text + ": " +
+                  std::generic_category().message(ECONNREFUSED));
+    }
+
     TEST_CASE("accept_tcp_connection と handle_tcp_client: 書き終えるまでをそのまま返す") {
         std::signal(SIGPIPE, SIG_IGN);
         const Socket server = create_tcp_server_socket(*parse_endpoint("0", "127.0.0.1"));
