@@ -108,7 +108,8 @@ bool eventually(const std::function<bool()>& condition, std::chrono::seconds lim
         if (std::chrono::steady_clock::now() > end || (times % 50 == 0 && hope.lost())) {
             return condition();
         }
-        std::this_thread::sleep_for(std::chrono::milliseconds{2});
+        // 長く待つときは、/proc を読む間を空け、相手に CPU を譲る。
+        std::this_thread::sleep_for(std::chrono::milliseconds{times < 50 ? 2 : 10});
     }
     return true;
 }
