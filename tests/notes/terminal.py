@@ -25,6 +25,7 @@ TOKENS = [
     ('番号', r'(?<![A-Za-z])(?:pid|tid|child)[ =]+(\d+)(?![\dx])'),
     ('時間', r'si_(?:uid|utime|stime)=(\d+)'),
     ('番号', r'FUTEX_\w+, (\d+), NULL'),
+    ('番号', r'WNOHANG, NULL\) = (\d{2,})$'),  # strace の wait4() = 4041
     ('番号', r'^(\d+) +(?=\w+\(|<\.\.\.|---|\+\+\+)'),  # strace -o の行の初めの PID
     ('アドレス', r'(0x[0-9a-f]{6,})'),
 ]
