@@ -1,6 +1,7 @@
 #!/bin/sh
-# 練習問題を解いたサーバーを確かめる: exercise.sh build 02-3 [サーバー]
-# 答えのパッチの頭にある端末の例を、そのサーバー (省けば、章のサーバー) で動かす。
+# 練習問題を解いたサーバーを確かめる: exercise.sh build 02-3 [サーバー [フォルダー]]
+# 答えのパッチの頭にある端末の例を、そのサーバー (省けば、章のサーバー) で動かす。フォルダーは、並べて動かすときに、
+# 例の /tmp/log.txt などを置くところ。
 set -eu
 
 build=$1
@@ -12,7 +13,7 @@ if ! grep -q '^```console' "$patch" 2>/dev/null; then
     exit 2
 fi
 server=${3:-$build/chapter$(sed -n 's/^Chapter: \(..\).*/\1/p' "$patch")}
-sed "/^--- a/,\$d; s|build/answer/$name|$server|" "$patch" >"$build/exercise-$name.md"
+sed "/^--- a/,\$d; s|build/answer/$name|$server|; s|/tmp/\([a-z]*\.txt\)|${4:-/tmp}/\1|g" "$patch" >"$build/exercise-$name.md"
 # 答えを待つことがあるので、すぐには終わらない。道具がなければ、省かずに言う。
 echo "練習問題 $name の端末の例を動かしています (1 分ほどかかるものもあります)"
 if said=$(CI=true python3 tests/notes/check_notes.py "$build/exercise-$name.md"); then
