@@ -35,7 +35,7 @@ if [ $# -eq 4 ]; then # 一行だけ: 消して作り、だれが気づいたか
     elif notice "$@" --build="$build"; then
         :
     elif grep -q '<thread>' "$source" && # スレッドが一つなら、競合もない
-        $compile -fsanitize=thread -DSANITIZE "$copy/server.cpp" common/*.cpp -o "$copy/server" >"$copy/out" 2>&1 &&
+        $compile -fsanitize=thread "$copy/server.cpp" common/*.cpp -o "$copy/server" >"$copy/out" 2>&1 &&
         TSAN_OPTIONS=halt_on_error=1 notice "$@" --build="$build/thread" -tc='*二人目*,*50 人*'; then
         echo '  (SANITIZE=thread だけが気づく)'
     else
