@@ -21,9 +21,9 @@ ANSWERS  := $(patsubst tests/answers/%.patch,$(BUILD)/answer/%,$(wildcard tests/
 # make bench が測る、選んだ章の別の方式。
 MEASURED  = $(patsubst tests/variants/%.patch,$(BUILD)/variant/%,\
               $(shell grep -l $(NUMBERS:%=-e '^Chapter: %-') tests/variants/*.patch))
-# テストが動かすサーバーのうち、パッチで作るもの。サニタイザーつきでは、わざと壊したものは動かさない。
+# テストが動かすサーバーのうち、パッチで作るもの。サニタイザーつきでは、わざと壊したものを動かさず、ノートを調べない。
 TESTED   := $(VARIANTS) $(if $(SANITIZE),,$(patsubst %,$(BUILD)/mutant/%,sigpipe no-reuseaddr locked-handling forgotten-close))
-SUITES   := $(if $(SANITIZE),-tse=mutant)
+SUITES   := $(if $(SANITIZE),-tse=mutant$(comma)notes)
 
 # g++ 12 と 13 は、-O3 で std::string をつなぐと、ありもしない重なりを警告する (GCC のバグ 105651)。
 # それだけは誤りとしない。clang++ は -Wrestrict を知らない。
