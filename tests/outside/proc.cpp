@@ -126,7 +126,7 @@ long switches_while_asleep(const std::vector<std::string>& tasks) {
     return switches;
 }
 
-std::vector<TcpSocket> tcp_sockets(const std::string& port) {
+std::vector<TcpSocket> tcp_sockets(const std::string& port, bool listening) {
     const auto number = static_cast<unsigned>(std::stoul(port));
     std::vector<TcpSocket> sockets;
     for (const char* const table : {"/proc/net/tcp", "/proc/net/tcp6"}) {
@@ -136,8 +136,13 @@ std::vector<TcpSocket> tcp_sockets(const std::string& port) {
             // "0: 0100007F:1F90 00000000:0000 0A 送信:受信 00:00000000 00000000 uid 0 inode ..."
             if (std::sscanf(line.c_str(),
                             "%*d: %*[^:]:%x %*[^:]:%x %x %*[^:]:%lx %*s %*s %*s %*s %lu", &tcp.port,
-                            &tcp.peer, &tcp.state, &tcp.unread, &tcp.inode) == 5 &&
-                tcp.port == number) {
+                            &tcp.peer, &tcp.state, &tcp.unread, &tcp.inode) != 5) {
+                continue; // 見出し
+            }
+            if (listening && tcp.state != TCP_LISTEN) {
+                break; // 待ち受けるものが先に並ぶ (カーネルの proc_net_tcp.rst)
+            }
+            if (tcp.port == number) {
                 sockets.push_back(tcp);
             }
         }
@@ -147,10 +152,8 @@ std::vector<TcpSocket> tcp_sockets(const std::string& port) {
 
 std::set<unsigned long> listening_inodes(const std::string& port) {
     std::set<unsigned long> inodes;
-    for (const TcpSocket& tcp : tcp_sockets(port)) {
-        if (tcp.state == TCP_LISTEN) {
-            inodes.insert(tcp.inode);
-        }
+    for (const TcpSocket& tcp : tcp_sockets(port, true)) {
+        inodes.insert(tcp.inode);
     }
     return inodes;
 }

@@ -53,6 +53,7 @@ struct TcpSocket {
     unsigned long unread = 0; // 届いたのに、まだ読まれていないバイト数
     unsigned long inode = 0;
 };
-std::vector<TcpSocket> tcp_sockets(const std::string& port); // 自分の側のポートが port のもの
+// 自分の側のポートが port のもの。listening なら、待ち受けるものだけ。
+std::vector<TcpSocket> tcp_sockets(const std::string& port, bool listening = false);
 std::set<unsigned long> listening_inodes(const std::string& port); // そこで待ち受けるもの
 bool holds_socket(pid_t pid, unsigned long inode);
