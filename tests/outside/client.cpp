@@ -76,8 +76,12 @@ std::uint64_t mix(std::uint64_t x) {
 }
 
 void random_bytes(std::uint64_t seed, std::size_t position, char* data, std::size_t size) {
+    std::uint64_t word = 0;
     for (std::size_t i = 0; i < size; ++i, ++position) {
-        data[i] = static_cast<char>(mix(seed + position / 8) >> (position % 8 * 8));
+        if (i == 0 || position % 8 == 0) { // 一度混ぜれば、8 バイトになる
+            word = mix(seed + position / 8);
+        }
+        data[i] = static_cast<char>(word >> (position % 8 * 8));
     }
 }
 
