@@ -55,6 +55,16 @@ Process check(const std::filesystem::path& root, const std::vector<std::string>&
     return Process(command, options);
 }
 
+// 検査が失敗し、どの場所のことも一度ずつ言う。
+void check_told(Process process, const std::vector<std::string>& places) {
+    CHECK(process.wait() == 1);
+    INFO(process.output());
+    for (const std::string& place : places) {
+        CAPTURE(place);
+        CHECK(lines_with(process.output(), "", place).size() == 1);
+    }
+}
+
 } // namespace
 
 TEST_SUITE("notes") {
@@ -89,22 +99,14 @@ TEST_SUITE("notes") {
             const int line = copy.edit(row.file, row.from, row.to);
             places.push_back(row.file + (":" + std::to_string(line)) + ":");
         }
-        Process process = check(copy.root, {"--quick"});
-        CHECK(process.wait() == 1);
-        INFO(process.output());
-        for (const std::string& place : places) {
-            CAPTURE(place);
-            CHECK(lines_with(process.output(), "", place).size() == 1);
-        }
+        check_told(check(copy.root, {"--quick"}), places);
     }
 
     TEST_CASE("端末の例の出力が違えば、ファイルと行を言って失敗する") {
         const Copy copy;
         const int line = copy.edit("README.md", "default 127.0.0.1\n", "default 127.0.0.2\n");
-        Process process = check(copy.root, {copy.root / "README.md"});
-        CHECK(process.wait() == 1);
-        INFO(process.output());
-        CHECK(contains(process.output(), "README.md:" + std::to_string(line) + ":"));
+        check_told(check(copy.root, {copy.root / "README.md"}),
+                   {"README.md:" + std::to_string(line) + ":"});
     }
 
     TEST_CASE("「測る」の表は、測定の記録と上から二桁で比べ、書き直す") {
@@ -242,13 +244,7 @@ TEST_SUITE("notes") {
                 text += wrong;
             }
             std::ofstream(note) << text;
-            Process process = check(copy.root, {note});
-            CHECK(process.wait() == 1);
-            INFO(process.output());
-            for (const std::string& place : places) {
-                CAPTURE(place);
-                CHECK(lines_with(process.output(), "", place).size() == 1);
-            }
+            check_told(check(copy.root, {note}), places);
         }
     }
 
