@@ -13,10 +13,12 @@ settled() {
 }
 crowd() {
     exec 9>&- # 前の crowd のクライアントには切断してもらう
-    rm -f /tmp/gate && mkfifo /tmp/gate
-    (for i in $(seq "$1"); do build/client 7777 </tmp/gate 2>/dev/null & done)
-    exec 9>/tmp/gate
+    local pipe
+    pipe=$(mktemp -u) && mkfifo "$pipe" || return
+    (for i in $(seq "$1"); do build/client 7777 <"$pipe" 2>/dev/null & done)
+    exec 9>"$pipe"
     until [ "$(connections)" -ge "$1" ] && settled; do sleep 0.1; done
+    rm "$pipe" # どのクライアントも、もう開いている
 }
 leave() {
     exec 9>&-
