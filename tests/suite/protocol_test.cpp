@@ -78,6 +78,7 @@ void leave_at_once(const Server& server, std::vector<Client>& clients, int made)
     const Usage before = server.usage();
     if (made == 0) {
         clients.clear();
+        settle(server); // 使い回すもの (Go のパイプなど) が戻る。次の人が先に来れば、もう一組作る
         return;
     }
     kill(server.listener, SIGSTOP);
