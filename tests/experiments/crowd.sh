@@ -3,7 +3,7 @@
 #   leave       すべてのクライアントが切断し、接続がなくなるまで待つ
 #   sleeps 名前 スレッドの眠った回数を数える (docs/more/04-thread-pool.md)
 #   silent 4000 何も送らない接続を、一つのシェルから 4,000 本開く (docs/04-thread-pool.md)
-# が使える。どのクライアントも、名前つきパイプ (FIFO) が閉じるまで入力を待ち続ける。
+# が使える。どのクライアントも、ディスクリプタ 9 のパイプが閉じるまで入力を待ち続ける。
 connections() { ss -Htn state established state close-wait "dport = :7777" | wc -l; }
 # サーバーの待ち行列にある接続の数が変わらなくなった。
 settled() {
@@ -13,12 +13,8 @@ settled() {
 }
 crowd() {
     exec 9>&- # 前の crowd のクライアントには切断してもらう
-    local pipe
-    pipe=$(mktemp -u) && mkfifo "$pipe" || return
-    (for i in $(seq "$1"); do build/client 7777 <"$pipe" 2>/dev/null & done)
-    exec 9>"$pipe"
+    exec 9> >(for i in $(seq "$1"); do build/client 7777 <&0 2>/dev/null & done)
     until [ "$(connections)" -ge "$1" ] && settled; do sleep 0.1; done
-    rm "$pipe" # どのクライアントも、もう開いている
 }
 leave() {
     exec 9>&-
